@@ -1,0 +1,1 @@
+//! The only user of rdkafka: batch consumer, acknowledged producer, admin.

@@ -1,0 +1,1 @@
+//! Stores by kind: the contract with its conformance suite, the embedded engine, the real engine.

@@ -1,0 +1,1 @@
+//! The embedded single-node broker: speaks the Kafka protocol over a durable segmented log.

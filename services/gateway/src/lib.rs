@@ -1,0 +1,1 @@
+//! Producers: recordings replayed to Kafka as a gateway would publish them.

@@ -1,0 +1,1 @@
+//! One worker per sink, each the same road with another end.
