@@ -1,1 +1,11 @@
-//! The contract: Reading, Frame and Event, their Avro and JSON forms, and decoders that write straight into columns.
+//! The contract between gateways, workers and stores: what a reading, a frame and an event are, how they look in
+//! Avro and in JSON, which topics carry them, and decoders that borrow from the payload and write straight into columns.
+//!
+//! Pure: no I/O, no clock, no task.
+
+mod columns;
+mod series;
+pub mod topics;
+
+pub use columns::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat};
+pub use series::{Series, SeriesId, SeriesInterner, SeriesTable};

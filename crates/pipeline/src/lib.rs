@@ -1,1 +1,23 @@
-//! The road: consume, decode, batch, write, dead-letter, commit. It knows neither Kafka nor any store.
+//! The road, written once: consume -> decode -> batch -> write -> dead-letter what is rejected -> commit.
+//!
+//! This crate knows neither Kafka nor any store. The ends are traits: a [`Source`] hands out records,
+//! a [`Decoder`] turns them into columns, a [`Sink`] makes rows durable and a [`DeadLetters`] keeps what
+//! could not be written. Every worker of MANTIS is a [`Source`], a [`Decoder`] and a [`Sink`] put together.
+//!
+//! What the road promises, whatever the ends do:
+//!
+//! * a record is committed only after each of its rows ended as written, duplicate or rejected, and a
+//!   rejected one only after its dead letter is durable;
+//! * commits of one partition never go back while it is owned, and none is sent after it was released;
+//! * after a revocation no new write of the partition starts;
+//! * memory is bounded by its limits, whatever a store does.
+
+mod dead_letter;
+mod decode;
+mod sink;
+mod source;
+
+pub use dead_letter::{DeadLetter, DeadLetters};
+pub use decode::{Columns, Decoder, Reason, RowReject};
+pub use sink::{Fault, Moved, Outcome, Part, Sink, Start};
+pub use source::{Assigned, Event, Header, Record, RecordBatch, Source, SourceError, Span, TopicPartition};

@@ -1,1 +1,3 @@
-//! Stores by kind: the contract with its conformance suite, the embedded engine, the real engine.
+//! The stores, a folder per kind: the contract with its conformance suite, the embedded engine, the real engine.
+
+pub mod raw;

@@ -1,0 +1,106 @@
+//! Where rows become durable.
+
+use std::{future::Future, ops::Range, time::Duration};
+
+use crate::{Assigned, Columns, Reason, Span, TopicPartition};
+
+/// Where a sink wants a newly assigned partition to be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The group's committed offset; the log's start if there is none.
+    Committed,
+    /// The sink keeps its own ledger, and it ends here: the next offset to read.
+    At(i64),
+}
+
+/// A part of a batch to be made durable.
+#[derive(Debug)]
+pub struct Part<'a, C> {
+    /// The batch's columns, all of them.
+    pub columns: &'a C,
+    /// The rows to write now.
+    pub rows: Range<usize>,
+    /// The positions that the batch covers, one span per partition.
+    pub spans: &'a [Span],
+    /// True where these rows are all that is left of the batch: if every one of them ends as written or duplicate, a
+    /// sink with a ledger moves it to each span's `next` in the same transaction. Otherwise it leaves the ledger
+    /// alone, and the road calls [`Sink::advance`] once the rejected rows have their dead letters.
+    pub last: bool,
+}
+
+/// A position that the sink's ledger holds instead of the one a write assumed.
+pub type Moved = (TopicPartition, i64);
+
+/// How a write ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every row ended. Rows that are not listed as rejected are durable.
+    /// `written + duplicates + conflicts + rejected.len()` is the number of rows of the part.
+    Ended {
+        /// Rows that were new.
+        written: usize,
+        /// Rows that the store already had with the same value, where it can tell.
+        duplicates: usize,
+        /// Rows whose identity the store already had with another value, now replaced (the last by offset wins).
+        conflicts: usize,
+        /// Rows that the store refused, by index into the columns, in order, with the reason.
+        rejected: Vec<(usize, Reason)>,
+        /// True where a sink with a ledger has moved it to the end of the batch.
+        advanced: bool,
+    },
+    /// The store refused the part as a whole and does not say which row is to blame: the road bisects it.
+    /// Nothing of it counts as written.
+    Refused(Reason),
+    /// The ledger is not where the batch starts: another owner wrote, or the store was restored. Nothing was written.
+    /// The road drops the batch and goes on reading at these positions.
+    Moved(Vec<Moved>),
+}
+
+/// A write that did not come to an end. Nothing may be assumed of its rows: they are written again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Passing trouble. `after` is what the store asked for (Retry-After); without it the road backs off.
+    #[error("{reason}")]
+    Retry {
+        /// What happened, to what, and what to do.
+        reason: String,
+        /// How long the store asked to be left alone.
+        after: Option<Duration>,
+    },
+    /// Wrong credentials or missing rights: the worker pauses, reports and tries again slowly; it never drops.
+    #[error("{reason}")]
+    Credentials {
+        /// What happened, to what, and what to do.
+        reason: String,
+    },
+    /// Going on could lose data or make it wrong: the worker stops and says why.
+    #[error("{reason}")]
+    Fatal {
+        /// What happened, to what, and what to do.
+        reason: String,
+    },
+}
+
+impl Fault {
+    /// A passing fault, with the road's own backoff.
+    pub fn retry(reason: impl Into<String>) -> Self {
+        Self::Retry { reason: reason.into(), after: None }
+    }
+}
+
+/// A store at the end of the road. Writes must be idempotent by the identity of the row.
+///
+/// The road may have several writes under way, never two for one partition.
+pub trait Sink: Send + Sync + 'static {
+    /// The columns it takes.
+    type Columns: Columns;
+
+    /// The positions to start from, one per partition and in the same order.
+    fn start(&self, _assigned: &[Assigned]) -> impl Future<Output = Result<Vec<Start>, Fault>> + Send;
+
+    /// Makes rows durable; returns only when they are.
+    fn write(&self, part: Part<'_, Self::Columns>) -> impl Future<Output = Result<Outcome, Fault>> + Send;
+
+    /// Moves the sink's ledger over spans whose rows have all ended. Sinks without one do nothing.
+    fn advance(&self, spans: &[Span]) -> impl Future<Output = Result<Option<Vec<Moved>>, Fault>> + Send;
+}

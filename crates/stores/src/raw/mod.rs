@@ -1,0 +1,96 @@
+//! Raw stores: every reading and frame as it was sent, under (asset, sensor, source time in ns).
+
+use std::{future::Future, ops::Range};
+
+use mantis_pipeline::{Columns, Fault};
+use mantis_schemas::{FrameColumns, Quality, ReadingColumns, SampleFormat, Series};
+
+/// What a raw store takes: the rows of one kind of topic.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RawColumns {
+    /// Scalar readings.
+    Readings(ReadingColumns),
+    /// Waveform frames; a row is a frame.
+    Frames(FrameColumns),
+}
+
+impl Columns for RawColumns {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Readings(readings) => readings.len(),
+            Self::Frames(frames) => frames.len(),
+        }
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        match self {
+            Self::Readings(readings) => readings.truncate(rows),
+            Self::Frames(frames) => frames.truncate(rows),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Readings(readings) => readings.len() * 29,
+            Self::Frames(frames) => frames.len() * 64 + frames.samples.len(),
+        }
+    }
+}
+
+/// A reading as a store gives it back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StoredReading {
+    /// Source time, ns since the epoch.
+    pub time_ns: i64,
+    /// The value.
+    pub value: f64,
+    /// Its quality.
+    pub quality: Quality,
+    /// Timestamp of the record that brought it, ms since the epoch (-1: none).
+    pub arrival_ms: i64,
+}
+
+/// A frame as a store gives it back; samples bit for bit as they were sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredFrame {
+    /// Source time of the first sample, ns since the epoch.
+    pub start_ns: i64,
+    /// Samples per second.
+    pub sample_rate_hz: f64,
+    /// Format of the samples.
+    pub format: SampleFormat,
+    /// Factor of I16 samples; 1 for the others.
+    pub scale: f64,
+    /// Quality of the frame.
+    pub quality: Quality,
+    /// Timestamp of the record that brought it, ms since the epoch (-1: none).
+    pub arrival_ms: i64,
+    /// Little-endian samples.
+    pub samples: Vec<u8>,
+}
+
+/// Reads a raw store: for queries, exports, audits and tests. Pages are bounded; the next page starts behind the
+/// last time of the one before. Times are half open: `from <= time < to`.
+pub trait RawReader: Send + Sync {
+    /// All series that have readings or frames, sorted by (asset, sensor).
+    fn series(&self) -> impl Future<Output = Result<Vec<Series>, Fault>> + Send;
+
+    /// Readings of a series in order of time, at most `limit`.
+    fn readings(
+        &self,
+        series: &Series,
+        time_ns: Range<i64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StoredReading>, Fault>> + Send;
+
+    /// Frames of a series in order of start, at most `limit`.
+    fn frames(
+        &self,
+        series: &Series,
+        start_ns: Range<i64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StoredFrame>, Fault>> + Send;
+
+    /// The ledger of a consumer group on a cluster: (topic, partition, next offset); empty for stores that keep none.
+    fn ledger(&self, cluster_id: &str, group: &str) -> impl Future<Output = Result<Vec<(String, i32, i64)>, Fault>> + Send;
+}
