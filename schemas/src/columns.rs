@@ -15,6 +15,17 @@ pub enum Quality {
     Bad = 2,
 }
 
+impl Quality {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Uncertain => "uncertain",
+            Self::Bad => "bad",
+        }
+    }
+}
+
 /// Readings as columns of equal length.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadingColumns {
@@ -64,6 +75,15 @@ pub enum SampleFormat {
 }
 
 impl SampleFormat {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::I16 => "i16",
+        }
+    }
+
     /// Bytes of one sample.
     pub fn width(self) -> usize {
         match self {
@@ -71,6 +91,16 @@ impl SampleFormat {
             Self::F32 => 4,
             Self::I16 => 2,
         }
+    }
+
+    /// The values of little-endian `samples` of this format; `scale` is the factor of I16 samples.
+    pub fn values(self, scale: f64, samples: &[u8]) -> impl Iterator<Item = f64> + '_ {
+        samples.chunks_exact(self.width()).map(move |sample| match (self, sample) {
+            (Self::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            (Self::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+            (Self::I16, &[a, b]) => f64::from(i16::from_le_bytes([a, b])) * scale,
+            _ => f64::NAN,
+        })
     }
 }
 

@@ -4,8 +4,19 @@
 //! Pure: no I/O, no clock, no task.
 
 mod columns;
+pub mod encode;
+mod event;
+mod fingerprint;
+mod framing;
+mod known;
+mod records;
+mod reject;
+mod schema;
 mod series;
 pub mod topics;
 
 pub use columns::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat};
+pub use event::{Event, EventBody, OrderPhase, State};
+pub use records::{FrameRecord, Reading, ReadingBatch};
+pub use reject::{Reject, RowReject};
 pub use series::{Series, SeriesId, SeriesInterner, SeriesTable};
