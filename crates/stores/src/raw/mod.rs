@@ -1,4 +1,9 @@
 //! Raw stores: every reading and frame as it was sent, under (asset, sensor, source time in ns).
+//!
+//! Times that can be stored are -9223372036854775806..=9223372036854775806 ns, as in InfluxDB; rows at others are rejected.
+
+// pub mod export;
+pub mod sqlite;
 
 use std::{future::Future, ops::Range};
 
@@ -12,6 +17,31 @@ pub enum RawColumns {
     Readings(ReadingColumns),
     /// Waveform frames; a row is a frame.
     Frames(FrameColumns),
+}
+
+impl RawColumns {
+    /// The given rows alone; `None` where they are not all there.
+    pub fn copy(&self, rows: Range<usize>) -> Option<Self> {
+        match self {
+            Self::Readings(readings) => Some(Self::Readings(ReadingColumns {
+                series: readings.series.get(rows.clone())?.to_vec(),
+                time_ns: readings.time_ns.get(rows.clone())?.to_vec(),
+                value: readings.value.get(rows.clone())?.to_vec(),
+                quality: readings.quality.get(rows.clone())?.to_vec(),
+                arrival_ms: readings.arrival_ms.get(rows)?.to_vec(),
+            })),
+            Self::Frames(frames) => {
+                if rows.start > rows.end || rows.end > frames.len() {
+                    return None;
+                }
+                let mut copy = FrameColumns::default();
+                for index in rows {
+                    copy.push(frames.frame(index));
+                }
+                Some(Self::Frames(copy))
+            }
+        }
+    }
 }
 
 impl Columns for RawColumns {
@@ -93,4 +123,8 @@ pub trait RawReader: Send + Sync {
 
     /// The ledger of a consumer group on a cluster: (topic, partition, next offset); empty for stores that keep none.
     fn ledger(&self, cluster_id: &str, group: &str) -> impl Future<Output = Result<Vec<(String, i32, i64)>, Fault>> + Send;
+
+    /// Source time from which a retention keeps rows, if one has deleted any: what is missing before it was deleted on
+    /// purpose, what is missing from then on was lost.
+    fn retained_from(&self) -> impl Future<Output = Result<Option<i64>, Fault>> + Send;
 }
