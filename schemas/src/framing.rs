@@ -1,6 +1,6 @@
 //! How a payload says what it is.
 
-use crate::Reject;
+use crate::reject::{self, Refusal};
 
 /// Marker of Avro single-object encoding, version 1.
 pub(crate) const SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
@@ -22,25 +22,20 @@ pub(crate) enum Framed<'a> {
 impl<'a> Framed<'a> {
     /// Tells the framings apart by the first bytes. They cannot be mistaken for each other: JSON begins with white
     /// space, `{` or `[`.
-    pub(crate) fn of(payload: &'a [u8]) -> Result<Self, Reject> {
+    pub(crate) fn of(payload: &'a [u8]) -> Result<Self, Refusal> {
         match payload {
             [0xc3, 0x01, rest @ ..] => match rest.split_first_chunk() {
                 Some((fingerprint, body)) => Ok(Self::SingleObject { fingerprint: u64::from_le_bytes(*fingerprint), body }),
-                None => {
-                    Err(Reject::new("broken-avro", "the payload ends within the fingerprint of its schema: send it again whole"))
-                }
+                None => Err(&reject::FRAMING_SHORT),
             },
             [CONFLUENT, rest @ ..] => match rest.split_first_chunk() {
                 Some((id, body)) => Ok(Self::Confluent { id: u32::from_be_bytes(*id), body }),
-                None => Err(Reject::new("broken-avro", "the payload ends within its schema id: send it again whole")),
+                None => Err(&reject::FRAMING_SHORT),
             },
-            [] => Err(Reject::new("empty-payload", "the record has no value: a reading, frame or event needs one")),
+            [] => Err(&reject::EMPTY),
             _ => match payload.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {
                 Some(b'{' | b'[') => Ok(Self::Json(payload)),
-                _ => Err(Reject::new(
-                    "unknown-framing",
-                    "the payload is neither Avro (C3 01 or 00 first) nor a JSON object or array: publish one of these",
-                )),
+                _ => Err(&reject::UNKNOWN_FRAMING),
             },
         }
     }

@@ -16,7 +16,8 @@ pub(crate) struct Schema {
     pub(crate) root: TypeId,
     /// CRC-64-AVRO of the Parsing Canonical Form.
     pub(crate) fingerprint: u64,
-    canonical: String,
+    #[cfg(test)]
+    pub(crate) canonical: String,
 }
 
 #[derive(Debug)]
@@ -73,18 +74,19 @@ impl Schema {
         let mut parser = Parser { types: Vec::new(), named: HashMap::new(), canonical: String::new() };
         let root = parser.any(&json, "")?;
         let fingerprint = crc_64_avro(parser.canonical.as_bytes());
-        Ok(Self { types: parser.types, root, fingerprint, canonical: parser.canonical })
+        Ok(Self {
+            types: parser.types,
+            root,
+            fingerprint,
+            #[cfg(test)]
+            canonical: parser.canonical,
+        })
     }
 
     /// The type at `id`.
     pub(crate) fn of(&self, id: TypeId) -> &Type {
         // Ids come from the parser only; Null is a safe answer to one that does not.
         self.types.get(id).unwrap_or(&Type::Null)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn canonical(&self) -> &str {
-        &self.canonical
     }
 }
 

@@ -72,17 +72,22 @@ impl SeriesInterner {
 
     /// The id of (asset, sensor); `None` when the bound on series is reached and this one is new.
     pub fn intern(&mut self, asset: &str, sensor: &str) -> Option<SeriesId> {
+        self.find(asset.as_bytes(), sensor.as_bytes()).or_else(|| self.add(asset, sensor))
+    }
+
+    /// The id of (asset, sensor) if it is known. Takes bytes: those of a known series need no further check.
+    pub fn find(&self, asset: &[u8], sensor: &[u8]) -> Option<SeriesId> {
         let hash = self.hasher.hash_one((asset, sensor));
         let mark = (hash >> 32) as u32;
         let mut slot = hash as usize & (self.slots.len() - 1);
         loop {
             let (entry, entry_mark) = self.slots[slot];
             if entry == 0 {
-                return self.add(asset, sensor);
+                return None;
             }
             if entry_mark == mark {
                 let series = &self.known[entry as usize - 1];
-                if *series.asset == *asset && *series.sensor == *sensor {
+                if series.asset.as_bytes() == asset && series.sensor.as_bytes() == sensor {
                     return Some(SeriesId(entry - 1));
                 }
             }
@@ -110,7 +115,7 @@ impl SeriesInterner {
 
     fn place(&mut self, id: usize) {
         let series = &self.known[id];
-        let hash = self.hasher.hash_one((&*series.asset, &*series.sensor));
+        let hash = self.hasher.hash_one((series.asset.as_bytes(), series.sensor.as_bytes()));
         let mut slot = hash as usize & (self.slots.len() - 1);
         while self.slots[slot].0 != 0 {
             slot = (slot + 1) & (self.slots.len() - 1);
