@@ -16,8 +16,8 @@ pub const RECORDS_PER_BATCH_MAX: i32 = 1 << 20;
 const RECORD_BYTES_MIN: usize = 7;
 
 /// Bytes before the part that `batchLength` counts.
-pub(super) const LENGTH_PREFIX_BYTES: usize = 12;
-pub(super) const CRC_AT: usize = 17;
+const LENGTH_PREFIX_BYTES: usize = 12;
+const CRC_AT: usize = 17;
 pub(super) const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
 const MAGIC: i8 = 2;
@@ -165,9 +165,9 @@ impl BatchHeader {
         self.producer_id >= 0
     }
 
-    /// Whether the records are compressed.
-    pub fn is_compressed(&self) -> bool {
-        self.attributes & COMPRESSION_MASK != 0
+    /// Codec of the records: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub fn codec(&self) -> i16 {
+        self.attributes & COMPRESSION_MASK
     }
 
     /// Whether its timestamps are those of the append, all of them `max_timestamp`.
@@ -176,9 +176,84 @@ impl BatchHeader {
     }
 }
 
+/// What the broker writes into the header of a batch that it appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) base_offset: i64,
+    pub(super) leader_epoch: i32,
+    /// The time of the append, if that is the time the records get.
+    pub(super) append_time_ms: Option<i64>,
+}
+
+impl BatchHeader {
+    /// The header of `batch` with the broker's stamp, as bytes and as fields; the records stay as they are.
+    pub(super) fn stamped(&self, batch: &[u8], stamp: Stamp) -> ([u8; HEADER_BYTES], BatchHeader) {
+        let mut stamped = BatchHeader { base_offset: stamp.base_offset, leader_epoch: stamp.leader_epoch, ..*self };
+        match stamp.append_time_ms {
+            Some(now_ms) => {
+                stamped.attributes |= LOG_APPEND_TIME;
+                stamped.max_timestamp = now_ms;
+            }
+            None => stamped.attributes &= !LOG_APPEND_TIME,
+        }
+        let mut bytes = stamped.encode();
+        if (stamped.attributes, stamped.max_timestamp) != (self.attributes, self.max_timestamp) {
+            let head = crc32c::crc32c(bytes.get(ATTRIBUTES_AT..).unwrap_or_default());
+            stamped.crc = crc32c::crc32c_append(head, batch.get(HEADER_BYTES..).unwrap_or_default());
+            bytes = stamped.encode();
+        }
+        (bytes, stamped)
+    }
+
+    /// The batch with only `records` left, uncompressed, in the offsets of the whole.
+    pub(super) fn rewritten(&self, records: &[&[u8]]) -> Option<Vec<u8>> {
+        let records_bytes: usize = records.iter().map(|record| record.len()).sum();
+        let mut header = BatchHeader {
+            batch_bytes: HEADER_BYTES + records_bytes,
+            attributes: self.attributes & !COMPRESSION_MASK,
+            record_count: i32::try_from(records.len()).ok()?,
+            ..*self
+        };
+        i32::try_from(header.batch_bytes).ok()?;
+        let mut batch = header.encode().to_vec();
+        batch.reserve_exact(records_bytes);
+        records.iter().for_each(|record| batch.extend_from_slice(record));
+        header.crc = crc32c::crc32c(batch.get(ATTRIBUTES_AT..)?);
+        batch.get_mut(..HEADER_BYTES)?.copy_from_slice(&header.encode());
+        Some(batch)
+    }
+
+    /// The 61 bytes of the header.
+    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
+        let length = i32::try_from(self.batch_bytes - LENGTH_PREFIX_BYTES).unwrap_or(i32::MAX);
+        let fields: [&[u8]; 13] = [
+            &self.base_offset.to_be_bytes(),
+            &length.to_be_bytes(),
+            &self.leader_epoch.to_be_bytes(),
+            &MAGIC.to_be_bytes(),
+            &self.crc.to_be_bytes(),
+            &self.attributes.to_be_bytes(),
+            &self.last_offset_delta.to_be_bytes(),
+            &self.base_timestamp.to_be_bytes(),
+            &self.max_timestamp.to_be_bytes(),
+            &self.producer_id.to_be_bytes(),
+            &self.producer_epoch.to_be_bytes(),
+            &self.base_sequence.to_be_bytes(),
+            &self.record_count.to_be_bytes(),
+        ];
+        let mut bytes = [0; HEADER_BYTES];
+        let target = bytes.iter_mut();
+        target.zip(fields.into_iter().flatten()).for_each(|(target, source)| *target = *source);
+        bytes
+    }
+}
+
 /// The sequence `by` records after `sequence`: it wraps from `i32::MAX` to 0, never to a negative number.
 pub(super) fn advance_sequence(sequence: i32, by: i32) -> i32 {
-    if sequence > i32::MAX - by { by - (i32::MAX - sequence) - 1 } else { sequence + by }
+    match sequence.checked_add(by) {
+        Some(sum) => sum,
+        None => by - (i32::MAX - sequence) - 1,
+    }
 }
 
 /// The magic number in bytes that may be a batch of any format: it is at the same place in all of them.
@@ -232,7 +307,7 @@ fn check(header: &BatchHeader) -> Result<(), BatchError> {
     if header.attributes & (TRANSACTIONAL | CONTROL) != 0 {
         return Err(BatchError::Transactional);
     }
-    if header.attributes & !KNOWN_ATTRIBUTES != 0 || header.attributes & COMPRESSION_MASK > COMPRESSION_MAX {
+    if header.attributes & !KNOWN_ATTRIBUTES != 0 || header.codec() > COMPRESSION_MAX {
         return invalid("unknown attributes or codec");
     }
     if !(1..=RECORDS_PER_BATCH_MAX).contains(&header.record_count) {
@@ -242,7 +317,7 @@ fn check(header: &BatchHeader) -> Result<(), BatchError> {
         return invalid("the last offset delta does not match the number of records");
     }
     let records_bytes = header.batch_bytes - HEADER_BYTES;
-    if !header.is_compressed() && records_bytes / RECORD_BYTES_MIN < usize::try_from(header.record_count).unwrap_or(usize::MAX) {
+    if header.codec() == 0 && records_bytes / RECORD_BYTES_MIN < usize::try_from(header.record_count).unwrap_or(usize::MAX) {
         return invalid("more records are claimed than fit into the batch");
     }
     if header.is_idempotent() && (header.producer_epoch < 0 || header.base_sequence < 0) {

@@ -79,16 +79,6 @@ pub enum LogError {
         /// The partition's folder.
         dir: PathBuf,
     },
-    /// Records of a batch that cannot be read one by one (time lookups and compaction need that).
-    #[error("the records of the batch at offset {base_offset} in {path} cannot be read: {what}")]
-    UnreadableRecords {
-        /// The segment file.
-        path: PathBuf,
-        /// The batch.
-        base_offset: i64,
-        /// Why.
-        what: String,
-    },
     /// The file system refused.
     #[error("cannot {action} {path}: {source}")]
     Io {
