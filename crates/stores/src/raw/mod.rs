@@ -2,7 +2,8 @@
 //!
 //! Times that can be stored are -9223372036854775806..=9223372036854775806 ns, as in InfluxDB; rows at others are rejected.
 
-// pub mod export;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod sqlite;
 
 use std::{future::Future, ops::Range};

@@ -14,7 +14,8 @@ const PAGE_BYTES: u64 = 4096;
 
 /// Each step brings a file from the version of its index to the next one. Steps are never changed, only added.
 ///
-/// REAL columns take a double as it is, -0.0 and subnormals too; only NaN cannot be stored.
+/// Doubles lie in ANY columns, which take them bit for bit: a REAL column stores whole numbers as integers and so loses
+/// the sign of -0.0.
 const STEPS: [&str; 1] = ["
     CREATE TABLE series (
         id INTEGER PRIMARY KEY,
@@ -25,7 +26,7 @@ const STEPS: [&str; 1] = ["
     CREATE TABLE readings (
         series INTEGER NOT NULL,
         time_ns INTEGER NOT NULL,
-        value REAL NOT NULL,
+        value ANY NOT NULL,
         quality INTEGER NOT NULL,
         arrival_ms INTEGER NOT NULL,
         PRIMARY KEY (series, time_ns)
@@ -33,9 +34,9 @@ const STEPS: [&str; 1] = ["
     CREATE TABLE frames (
         series INTEGER NOT NULL,
         start_ns INTEGER NOT NULL,
-        sample_rate_hz REAL NOT NULL,
+        sample_rate_hz ANY NOT NULL,
         format INTEGER NOT NULL,
-        scale REAL NOT NULL,
+        scale ANY NOT NULL,
         quality INTEGER NOT NULL,
         arrival_ms INTEGER NOT NULL,
         samples BLOB NOT NULL,
