@@ -109,23 +109,11 @@ impl Compaction {
         Some(Compaction { dir: dir.to_owned(), groups, now_ms, delete_retention_ms })
     }
 
-    /// Cleans into temporary files, with a key table of at most `table_bytes_max` bytes. Blocks.
+    /// Cleans into temporary files, with a key table of at most `table_bytes_max` bytes. Blocks. After an error (a full disk,
+    /// a batch that is corrupt) nothing is left behind, and the log is as it was.
     pub fn run(self, table_bytes_max: usize) -> Result<Compacted, LogError> {
-        let table_bytes_max = table_bytes_max.max(TABLE_BYTES_MIN);
         let mut groups: Vec<Group> = self.groups.iter().map(|old| self.group(old)).collect();
-        let mut from_offset = 0;
-        loop {
-            let (table, is_complete) = self.key_table(&groups, from_offset, table_bytes_max)?;
-            for group in &mut groups {
-                if table.end_offset > group.new.base_offset || is_complete {
-                    self.clean(group, &table, is_complete)?;
-                }
-            }
-            if is_complete {
-                break;
-            }
-            from_offset = table.end_offset;
-        }
+        self.passes(&mut groups, table_bytes_max.max(TABLE_BYTES_MIN)).inspect_err(|_| self.discard(&groups))?;
         let mut replaced = Vec::with_capacity(groups.len());
         for group in groups {
             let Some(file) = &group.file else { continue };
@@ -136,6 +124,30 @@ impl Compaction {
             }
         }
         Ok(Compacted { replaced })
+    }
+
+    fn passes(&self, groups: &mut [Group], table_bytes_max: usize) -> Result<(), LogError> {
+        let mut from_offset = 0;
+        loop {
+            let (table, is_complete) = self.key_table(groups, from_offset, table_bytes_max)?;
+            for group in groups.iter_mut() {
+                if table.end_offset > group.new.base_offset || is_complete {
+                    self.clean(group, &table, is_complete)?;
+                }
+            }
+            if is_complete {
+                return Ok(());
+            }
+            from_offset = table.end_offset;
+        }
+    }
+
+    fn discard(&self, groups: &[Group]) {
+        for group in groups {
+            for file in group.file.iter().chain([&group.temporary(&self.dir)]) {
+                discard(file);
+            }
+        }
     }
 
     fn group(&self, old: &[Segment]) -> Group {
@@ -206,7 +218,8 @@ impl Compaction {
                     let Some(key) = record.key else { return true };
                     let is_superseded = table.last_offsets.get(key).is_some_and(|&last| last > record.offset);
                     let is_tombstone = !record.has_value;
-                    let keeps = !is_superseded && !(is_tombstone && group.drops_tombstones);
+                    let is_over = is_tombstone && group.drops_tombstones;
+                    let keeps = !is_superseded && !is_over;
                     has_tombstones |= keeps && is_tombstone;
                     keeps
                 };
@@ -261,9 +274,13 @@ impl Replaced {
 
     /// Removes the temporary file.
     pub(super) fn discard(&self) {
-        if let Err(error) = remove(&self.file) {
-            tracing::warn!(%error, "a temporary file of compaction stays until the log is opened again");
-        }
+        discard(&self.file);
+    }
+}
+
+fn discard(file: &Path) {
+    if let Err(error) = remove(file) {
+        tracing::warn!(%error, "a temporary file of compaction stays until the log is opened again");
     }
 }
 

@@ -315,12 +315,15 @@ fn keep(file: &File, from: u64, to: u64, kept: &Path) -> io::Result<()> {
     target.sync_all()
 }
 
+/// Makes the folder and those above it, each durably.
 fn create_dir(dir: &Path) -> Result<(), LogError> {
     if dir.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(dir).map_err(LogError::io("create", dir))?;
-    dir.parent().map_or(Ok(()), checkpoint::sync_dir)
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    fs::create_dir(dir).map_err(LogError::io("create", dir))?;
+    checkpoint::sync_dir(parent)
 }
 
 fn segment_bases(dir: &Path) -> Result<BTreeSet<i64>, LogError> {

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::{BATCH_BYTES_MAX, NOW_MS, TestBatch, files, headers, open_with, put, read_all, records_of};
-use crate::log::{Cleanup, LogConfig, PartitionLog, Removed, recovery, validate};
+use crate::log::{Cleanup, LogConfig, LogError, PartitionLog, Removed, recovery, validate};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -148,6 +148,24 @@ fn segments_that_retention_deleted_meanwhile_are_left_alone() {
 }
 
 #[test]
+fn a_compaction_that_meets_a_damaged_batch_changes_nothing_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open_with(dir.path(), config());
+    for _ in 0..30 {
+        put(&mut log, &TestBatch::keyed(&[("a", Some("value")), ("b", Some("value"))]));
+    }
+    let path = dir.path().join(&files(dir.path(), "log")[1]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let before = read_all(&log);
+    let error = log.compaction(NOW_MS).unwrap().run(0).unwrap_err();
+    assert!(matches!(error, LogError::Corrupt { path: named, .. } if named == path));
+    assert!(files(dir.path(), "cleaned").is_empty());
+    assert_eq!(read_all(&log), before);
+}
+
+#[test]
 fn a_crash_at_any_step_of_the_installation_leaves_a_log_that_opens_with_every_last_value() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open_with(dir.path(), config());
@@ -175,7 +193,7 @@ fn a_crash_at_any_step_of_the_installation_leaves_a_log_that_opens_with_every_la
     };
     copy(&|_| ());
     let names: Vec<_> = compacted.replaced.iter().map(|replaced| (replaced.new.base_offset, replaced.new.next_offset)).collect();
-    for installed in 0..names.len() {
+    for (installed, &(base, next)) in names.iter().enumerate() {
         let swap = |dir: &std::path::Path, (base, next), with_index: bool| {
             let replaced = &compacted.replaced[installed];
             if with_index {
@@ -185,7 +203,6 @@ fn a_crash_at_any_step_of_the_installation_leaves_a_log_that_opens_with_every_la
             let cleaned = recovery::swap_path(dir, base, next, recovery::CLEANED);
             std::fs::rename(cleaned, recovery::swap_path(dir, base, next, recovery::SWAP)).unwrap();
         };
-        let (base, next) = names[installed];
         // Before the deciding rename; right after it; after it, with the index lost; after the index was moved.
         copy(&|dir| {
             let index = recovery::swap_path(dir, base, next, recovery::SWAP_INDEX);

@@ -19,10 +19,12 @@ use super::{Appended, BatchHeader, HEADER_BYTES, LogConfig, LogError, PartitionL
 const NOW_MS: i64 = 1_700_000_000_000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
+type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A batch as a producer builds it.
 #[derive(Debug, Clone)]
 struct TestBatch {
-    records: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    records: Vec<KeyAndValue>,
     timestamp_ms: i64,
     /// (producer id, epoch, base sequence)
     producer: (i64, i16, i32),
