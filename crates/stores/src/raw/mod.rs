@@ -4,6 +4,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod export;
 pub mod sqlite;
 
 use std::{future::Future, ops::Range};
