@@ -12,12 +12,26 @@
 //! * after a revocation no new write of the partition starts;
 //! * memory is bounded by its limits, whatever a store does.
 
+mod backoff;
+mod batch;
 mod dead_letter;
 mod decode;
+mod flight;
+mod lane;
+mod limits;
+mod road;
 mod sink;
 mod source;
+mod status;
+mod stopped;
+mod watermark;
 
 pub use dead_letter::{DeadLetter, DeadLetters};
 pub use decode::{Columns, Decoder, Reason, RowReject};
+pub use limits::{Limits, Retry};
+pub use road::run;
 pub use sink::{Fault, Moved, Outcome, Part, Sink, Start};
 pub use source::{Assigned, Event, Header, Record, RecordBatch, Source, SourceError, Span, TopicPartition};
+pub use status::{PartitionStatus, Reading, Snapshot, State, Status, TopicStatus, Trouble};
+pub use stopped::Stopped;
+pub use tokio_util::sync::CancellationToken as Shutdown;

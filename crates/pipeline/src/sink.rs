@@ -52,7 +52,7 @@ pub enum Outcome {
     /// Nothing of it counts as written.
     Refused(Reason),
     /// The ledger is not where the batch starts: another owner wrote, or the store was restored. Nothing was written.
-    /// The road drops the batch and goes on reading at these positions.
+    /// The road drops the batch and goes on reading at these positions; at least one partition of the batch is named.
     Moved(Vec<Moved>),
 }
 
@@ -90,7 +90,9 @@ impl Fault {
 
 /// A store at the end of the road. Writes must be idempotent by the identity of the row.
 ///
-/// The road may have several writes under way, never two for one partition.
+/// The road may have several writes under way ([`Limits::lanes_max`](crate::Limits::lanes_max)), never two for one
+/// partition. It does not cut a call short, because what becomes of it would not be known: each call ends within the sink's
+/// own bound, with [`Fault::Retry`] if need be. Only when the worker ends or crashes the future is dropped.
 pub trait Sink: Send + Sync + 'static {
     /// The columns it takes.
     type Columns: Columns;
@@ -101,6 +103,7 @@ pub trait Sink: Send + Sync + 'static {
     /// Makes rows durable; returns only when they are.
     fn write(&self, part: Part<'_, Self::Columns>) -> impl Future<Output = Result<Outcome, Fault>> + Send;
 
-    /// Moves the sink's ledger over spans whose rows have all ended. Sinks without one do nothing.
+    /// Moves the sink's ledger over spans whose rows have all ended. Sinks without one do nothing. A ledger that is at the
+    /// end of its span already (an earlier call got through unseen) is as good; one that is elsewhere moves nothing.
     fn advance(&self, spans: &[Span]) -> impl Future<Output = Result<Option<Vec<Moved>>, Fault>> + Send;
 }

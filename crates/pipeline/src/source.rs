@@ -24,16 +24,17 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// A range of positions of one partition, half open: `from` is the first offset, `next` the one after the last.
+/// A range of positions of one partition, half open.
 ///
-/// The offsets between need not be contiguous (transaction markers, compaction).
+/// The offsets in it need not all hold a record (transaction markers, compaction, retention). Spans that the road gives to
+/// a sink follow on each other without a hole: `from` is where the span before ended, not where the first record lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The partition.
     pub partition: TopicPartition,
-    /// First offset.
+    /// First position.
     pub from: i64,
-    /// The offset to go on from: last offset + 1.
+    /// The position to go on from: last offset + 1.
     pub next: i64,
 }
 
@@ -122,6 +123,9 @@ pub enum SourceError {
 }
 
 /// Where records come from, and where progress is kept. One task owns it.
+///
+/// While a method other than [`next`](Self::next) runs, the road does nothing else: each ends within the source's own
+/// bound, with an error if need be. What failed with [`SourceError::Retry`] or [`SourceError::Credentials`] is called again.
 pub trait Source: Send {
     /// The batches it hands out.
     type Batch: RecordBatch;
@@ -129,7 +133,8 @@ pub trait Source: Send {
     /// The next event. Cancel safe: a dropped future loses nothing.
     ///
     /// As long as the road does not call it, nothing new is taken from the source; a source keeps at most its
-    /// own byte-bounded prefetch.
+    /// own byte-bounded prefetch. The road leaves it alone for [`Limits::stall_pause_ms`](crate::Limits::stall_pause_ms)
+    /// at most, or [`Limits::release_wait_ms`](crate::Limits::release_wait_ms) after a revocation.
     fn next(&mut self) -> impl Future<Output = Result<Event<Self::Batch>, SourceError>> + Send;
 
     /// Answers [`Event::Assigned`]: begins to read each partition at the given offset. Assigned partitions that are
@@ -140,10 +145,12 @@ pub trait Source: Send {
     /// After it returns, no batch of them is handed out and no commit of them is sent.
     fn release(&mut self, partitions: &[TopicPartition]) -> impl Future<Output = Result<(), SourceError>> + Send;
 
-    /// Commits `(partition, next offset)` and returns when the group has it, or not.
+    /// Commits `(partition, next offset)` and returns when the group has it, or not. No error of it stops the road: it
+    /// commits again later, with what has ended by then.
     fn commit(&mut self, offsets: &[(TopicPartition, i64)]) -> impl Future<Output = Result<(), SourceError>> + Send;
 
-    /// Goes on reading an owned partition at `offset`; what was prefetched of it is discarded.
+    /// Goes on reading an owned partition at `offset`; what was prefetched of it is discarded, and it stays paused if it
+    /// is. Below the log's start an [`Event::Gap`] follows; above its end it is [`SourceError::Fatal`].
     fn seek(&mut self, partition: &TopicPartition, offset: i64) -> impl Future<Output = Result<(), SourceError>> + Send;
 
     /// Stops handing out records of owned partitions; [`next`](Self::next) still reports rebalances.

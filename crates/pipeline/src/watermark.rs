@@ -1,0 +1,110 @@
+//! How far a partition is done.
+
+/// The contiguous end of what is done in a partition, and of it what the group knows.
+///
+/// A hole is never jumped: a span that begins above the watermark does not count, and the group's offset stays
+/// where everything before it is done. The road ends the spans of a partition in order, so this never happens; if it did,
+/// records would be read twice and none lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Watermark {
+    done: i64,
+    committed: Option<i64>,
+    // Commits of this ownership never go below it.
+    floor: Option<i64>,
+}
+
+impl Watermark {
+    /// For a partition read from `start`, of which the group knows `committed`.
+    pub(crate) fn new(start: i64, committed: Option<i64>) -> Self {
+        Self { done: start, committed, floor: None }
+    }
+
+    /// The offset up to which everything ended.
+    pub(crate) fn done(&self) -> i64 {
+        self.done
+    }
+
+    /// `from..next` ended. False if it does not follow on what is done, which then stays where it was.
+    pub(crate) fn ended(&mut self, from: i64, next: i64) -> bool {
+        if from > self.done {
+            return false;
+        }
+        self.done = self.done.max(next);
+        true
+    }
+
+    /// Reading goes on at `at`, because the store says that it ends there.
+    pub(crate) fn moved(&mut self, at: i64) {
+        self.done = at;
+    }
+
+    /// What to commit, if the group does not know it yet.
+    ///
+    /// The first commit of an ownership may be below the group's offset: the store was restored from an older copy and
+    /// its ledger says so. After that commits only go up.
+    pub(crate) fn to_commit(&self) -> Option<i64> {
+        let news = self.committed != Some(self.done) && self.floor.is_none_or(|floor| self.done > floor);
+        news.then_some(self.done)
+    }
+
+    /// The group knows `offset`.
+    pub(crate) fn commit(&mut self, offset: i64) {
+        self.committed = Some(offset);
+        self.floor = Some(offset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// data-loss bug #2
+    #[test]
+    fn an_offset_behind_one_that_failed_is_not_committed() {
+        let mut watermark = Watermark::new(10, Some(10));
+        assert!(!watermark.ended(11, 12), "10..11 has not ended");
+        assert_eq!(watermark.to_commit(), None);
+        assert!(watermark.ended(10, 11));
+        assert_eq!(watermark.to_commit(), Some(11));
+    }
+
+    /// data-loss bug #12
+    #[test]
+    fn a_new_ownership_starts_from_its_own_position_and_not_from_an_older_watermark() {
+        let mut before = Watermark::new(0, None);
+        before.ended(0, 50);
+        before.commit(50);
+        let after = Watermark::new(30, Some(30));
+        assert_eq!(after.to_commit(), None);
+    }
+
+    #[test]
+    fn a_ledger_ahead_of_the_commit_is_committed_and_one_behind_it_takes_the_commit_back_once() {
+        assert_eq!(Watermark::new(20, Some(10)).to_commit(), Some(20));
+        let mut restored = Watermark::new(5, Some(10));
+        assert_eq!(restored.to_commit(), Some(5));
+        restored.commit(5);
+        restored.ended(5, 8);
+        restored.commit(8);
+        restored.moved(3);
+        assert_eq!(restored.to_commit(), None, "while it is owned a commit never goes back");
+    }
+
+    proptest! {
+        /// data-loss bug #3
+        #[test]
+        fn spans_that_end_in_any_order_never_commit_past_one_that_has_not(order in Just((0..12_i64).collect::<Vec<_>>()).prop_shuffle()) {
+            let mut watermark = Watermark::new(0, Some(0));
+            let mut ended = std::collections::BTreeSet::new();
+            for from in order {
+                if watermark.ended(from, from + 1) {
+                    ended.insert(from);
+                }
+                let done = watermark.done();
+                prop_assert!((0..done).all(|offset| ended.contains(&offset)));
+            }
+        }
+    }
+}
