@@ -144,10 +144,9 @@ pub(crate) fn samples(samples: &[u8], format: SampleFormat) -> Result<usize, Ref
 /// The time of a frame's last sample within the accepted range.
 pub(crate) fn last_sample(start_ns: i64, rate_hz: f64, count: usize, accepted: &RangeInclusive<i64>) -> Result<(), Refusal> {
     let span_ns = (count.saturating_sub(1) as f64 * 1e9 / rate_hz).round();
-    // The conversion saturates; the sum of two i64 fits.
-    let last_ns = i128::from(start_ns) + span_ns as i128;
-    match i64::try_from(last_ns) {
-        Ok(last_ns) if accepted.contains(&last_ns) => Ok(()),
+    // A rate near 0 makes it infinite; the conversion saturates, and the longest span does not fit anyway.
+    match start_ns.checked_add(span_ns as i64) {
+        Some(last_ns) if span_ns < i64::MAX as f64 && accepted.contains(&last_ns) => Ok(()),
         _ => Err(&reject::TIME_OUT_OF_RANGE),
     }
 }
