@@ -1,0 +1,226 @@
+//! One partition in the running broker: the lock around its log, one sync for many appends, and those who wait for either.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use kafka_protocol::ResponseError;
+use tokio::{sync::watch, task};
+
+use super::TopicSettings;
+use crate::{
+    log::{self, Appended, BatchError, LogError, LogSlice, PartitionLog},
+    sync::{Waiters, lock},
+};
+
+/// A partition of a topic.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    topic: String,
+    index: i32,
+    dir: PathBuf,
+    state: Mutex<State>,
+    durable: watch::Sender<Durable>,
+    /// Fetches that wait for records.
+    pub(crate) readers: Waiters,
+}
+
+#[derive(Debug)]
+struct State {
+    /// `None` once the broker shuts down or the topic is deleted.
+    log: Option<PartitionLog>,
+    /// A task is syncing; it sees what is appended meanwhile.
+    syncing: bool,
+}
+
+/// How far acknowledged writes have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    Until(i64),
+    Offline,
+}
+
+/// What a reader found.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) slice: Result<LogSlice, ResponseError>,
+    pub(crate) offsets: Offsets,
+}
+
+/// Where a log begins and ends for readers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offsets {
+    pub(crate) start: i64,
+    pub(crate) high_watermark: i64,
+}
+
+impl Partition {
+    /// Opens the log in `dir`. Blocks.
+    pub(crate) fn open(
+        topic: &str,
+        index: i32,
+        dir: PathBuf,
+        settings: &TopicSettings,
+        now_ms: i64,
+    ) -> Result<Partition, LogError> {
+        let (log, recovery) = PartitionLog::open(&dir, settings.log.clone(), now_ms)?;
+        if recovery.cut_bytes > 0 {
+            tracing::warn!(
+                topic,
+                partition = index,
+                cut_bytes = recovery.cut_bytes,
+                "cut a torn tail that was never acknowledged"
+            );
+        }
+        let durable = watch::Sender::new(Durable::Until(log.high_watermark()));
+        let state = Mutex::new(State { log: Some(log), syncing: false });
+        Ok(Partition { topic: topic.into(), index, dir, state, durable, readers: Waiters::default() })
+    }
+
+    /// Runs `operation` on the log. Blocks as long as the log does.
+    pub(crate) fn with_log<T>(
+        &self,
+        operation: impl FnOnce(&mut PartitionLog) -> Result<T, LogError>,
+    ) -> Result<T, ResponseError> {
+        let mut state = lock(&self.state);
+        let log = state.log.as_mut().ok_or(ResponseError::NotLeaderOrFollower)?;
+        operation(log).map_err(|error| self.answer(&error))
+    }
+
+    /// Checks and appends produced batches and sees to it that they are synced. Blocks.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        records: &[u8],
+        message_bytes_max: usize,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Appended, (ResponseError, String)> {
+        let batches = log::validate(records, message_bytes_max).map_err(|error| (refusal(&error), error.to_string()))?;
+        let mut state = lock(&self.state);
+        let Some(log) = state.log.as_mut() else {
+            return Err((ResponseError::NotLeaderOrFollower, "the partition is closed".into()));
+        };
+        let appended = log.append(&batches, leader_epoch, now_ms).map_err(|error| (self.answer(&error), error.to_string()))?;
+        let undurable = log.sync_handle().is_some();
+        if undurable && !state.syncing {
+            state.syncing = true;
+            let partition = Arc::clone(self);
+            drop(task::spawn_blocking(move || partition.sync_until_idle()));
+        }
+        Ok(appended)
+    }
+
+    /// Waits until everything below `offset` is durable.
+    pub(crate) async fn wait_durable(&self, offset: i64) -> Result<(), ResponseError> {
+        let mut durable = self.durable.subscribe();
+        let reached = durable.wait_for(|durable| match durable {
+            Durable::Until(end) => *end >= offset,
+            Durable::Offline => true,
+        });
+        match reached.await.as_deref() {
+            Ok(Durable::Until(_)) => Ok(()),
+            Ok(Durable::Offline) | Err(_) => Err(ResponseError::KafkaStorageError),
+        }
+    }
+
+    /// At most `bytes_max` bytes of durable batches from `offset` on (one batch at least).
+    pub(crate) fn read(&self, offset: i64, bytes_max: usize) -> Result<Read, ResponseError> {
+        self.with_log(|log| {
+            let offsets = Offsets { start: log.start_offset(), high_watermark: log.high_watermark() };
+            Ok(Read { slice: log.read(offset, bytes_max).map_err(|error| self.answer(&error)), offsets })
+        })
+    }
+
+    /// Where the log begins and ends for readers.
+    pub(crate) fn offsets(&self) -> Result<Offsets, ResponseError> {
+        self.with_log(|log| Ok(Offsets { start: log.start_offset(), high_watermark: log.high_watermark() }))
+    }
+
+    /// Opens a log again that a failed sync has put offline; recovery decides what is durable. Blocks.
+    pub(crate) fn reopen_if_offline(&self, settings: &TopicSettings, now_ms: i64) {
+        let mut state = lock(&self.state);
+        if state.syncing || state.log.as_ref().is_none_or(|log| log.offline().is_none()) {
+            return;
+        }
+        match PartitionLog::open(&self.dir, settings.log.clone(), now_ms) {
+            Ok((log, recovery)) => {
+                tracing::warn!(topic = self.topic, partition = self.index, ?recovery, "partition is online again");
+                self.durable.send_replace(Durable::Until(log.high_watermark()));
+                state.log = Some(log);
+                drop(state);
+                self.readers.wake();
+            }
+            Err(error) => tracing::error!(topic = self.topic, partition = self.index, %error, "partition stays offline"),
+        }
+    }
+
+    /// Ends the partition: nothing is appended or read any more. Syncs and writes checkpoints if `keep`. Blocks.
+    pub(crate) fn close(&self, keep: bool) {
+        let log = lock(&self.state).log.take();
+        self.durable.send_replace(Durable::Offline);
+        self.readers.wake();
+        if let Some(Err(error)) = log.filter(|_| keep).map(PartitionLog::close) {
+            tracing::error!(topic = self.topic, partition = self.index, %error, "partition was not closed cleanly");
+        }
+    }
+
+    /// Syncs until nothing is left to sync, so that what arrives during one sync shares the next.
+    fn sync_until_idle(&self) {
+        loop {
+            let handle = {
+                let mut state = lock(&self.state);
+                match state.log.as_ref().and_then(PartitionLog::sync_handle) {
+                    Some(handle) => handle,
+                    None => {
+                        state.syncing = false;
+                        return;
+                    }
+                }
+            };
+            let outcome = handle.sync();
+            let mut state = lock(&self.state);
+            let Some(log) = state.log.as_mut() else {
+                state.syncing = false;
+                return;
+            };
+            let durable = match log.complete_sync(outcome) {
+                Ok(end) => Durable::Until(end),
+                Err(error) => {
+                    tracing::error!(topic = self.topic, partition = self.index, %error, "sync failed: partition is offline");
+                    state.syncing = false;
+                    Durable::Offline
+                }
+            };
+            drop(state);
+            self.durable.send_replace(durable);
+            self.readers.wake();
+            if durable == Durable::Offline {
+                return;
+            }
+        }
+    }
+
+    /// What a client is told about `error`; what it cannot mend is logged.
+    fn answer(&self, error: &LogError) -> ResponseError {
+        match error {
+            LogError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
+            LogError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
+            LogError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
+            _ => {
+                tracing::error!(topic = self.topic, partition = self.index, %error, "log operation failed");
+                ResponseError::KafkaStorageError
+            }
+        }
+    }
+}
+
+fn refusal(error: &BatchError) -> ResponseError {
+    match error {
+        BatchError::Corrupt { .. } => ResponseError::CorruptMessage,
+        BatchError::TooLarge { .. } => ResponseError::MessageTooLarge,
+        BatchError::UnsupportedMagic { .. } => ResponseError::UnsupportedForMessageFormat,
+        BatchError::InvalidRecord { .. } => ResponseError::InvalidRecord,
+        BatchError::Transactional => ResponseError::InvalidTxnState,
+    }
+}
