@@ -4,9 +4,7 @@ use std::{io::Write, sync::Arc};
 
 use arrow_array::{
     ArrayRef, RecordBatch,
-    builder::{
-        Float64Builder, Int64Builder, ListBuilder, StringBuilder, TimestampMillisecondBuilder, TimestampNanosecondBuilder,
-    },
+    builder::{Float64Builder, ListBuilder, StringBuilder, TimestampMillisecondBuilder, TimestampNanosecondBuilder},
 };
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use mantis_schemas::Series;

@@ -500,3 +500,43 @@ fn frame_is_stored(transaction: &Transaction<'_>, series: i64, frame: &Frame<'_>
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use mantis_schemas::{Quality, SeriesInterner};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_stops_the_taking_and_there_is_no_trace_of_what_did_not_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut interner = SeriesInterner::new(10);
+        let identity = LedgerIdentity { cluster_id: "cluster".to_owned(), group: "raw".to_owned() };
+        let sink = SqliteRaw::open(folder.path().join("raw.db"), interner.table(), identity, SqliteConfig::default()).unwrap();
+        let partition = TopicPartition::new("mantis.readings", 0);
+        let assigned = [Assigned { partition: partition.clone(), committed: None, log_start: 0, log_end: 9 }];
+        sink.start(&assigned).await.unwrap();
+        let rows = 100_000;
+        let columns = RawColumns::Readings(ReadingColumns {
+            series: vec![interner.intern("pump", "temp").unwrap(); rows],
+            time_ns: (0..rows as i64).collect(),
+            value: vec![0.1; rows],
+            quality: vec![Quality::Good; rows],
+            arrival_ms: vec![0; rows],
+        });
+        let spans = [Span { partition, from: 0, next: 9 }];
+        let part = || Part { columns: &columns, rows: 0..rows, spans: &spans, last: true };
+        let pages_max = async |pages: i64| {
+            sink.writer.lock().await.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        };
+
+        pages_max(50).await;
+        let Err(Fault::Retry { reason, .. }) = sink.write(part()).await else { panic!("the rows do not fit") };
+        assert!(reason.contains("is full"), "{reason}");
+        assert_eq!(sink.start(&assigned).await.unwrap(), [Start::At(0)]);
+
+        pages_max(1 << 20).await;
+        assert!(matches!(sink.write(part()).await, Ok(Outcome::Ended { written: 100_000, advanced: true, .. })));
+        assert_eq!(sink.start(&assigned).await.unwrap(), [Start::At(9)]);
+    }
+}
