@@ -26,6 +26,8 @@ use crate::{
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
+/// First version of ListOffsets that tells the epoch; the encoder refuses it before.
+const HAS_EPOCH: i16 = 4;
 
 fn partition(core: &Core, topic: &str, index: i32) -> Result<Arc<Partition>, ResponseError> {
     let topic = core.topics.by_name(topic).ok_or(ResponseError::UnknownTopicOrPartition)?;
@@ -42,7 +44,8 @@ pub(super) fn list_offsets(core: &Core, request: &Request) -> Result<Bytes, Fram
             let response = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             match found {
                 Ok(found) => {
-                    response.with_timestamp(found.timestamp_ms).with_offset(found.offset).with_leader_epoch(found.leader_epoch)
+                    let epoch = if request.version >= HAS_EPOCH { found.leader_epoch } else { -1 };
+                    response.with_timestamp(found.timestamp_ms).with_offset(found.offset).with_leader_epoch(epoch)
                 }
                 Err(error) => response.with_error_code(error.code()).with_timestamp(-1).with_offset(-1),
             }
