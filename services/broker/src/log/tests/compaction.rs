@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::{BATCH_BYTES_MAX, NOW_MS, TestBatch, files, headers, open_with, put, read_all, records_of};
+use super::{BATCH_BYTES_MAX, NOW_MS, TestBatch, files, headers, memory_dir, open_with, put, read_all, records_of};
 use crate::log::{Cleanup, LogConfig, LogError, PartitionLog, Removed, recovery, validate};
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -29,7 +29,7 @@ fn expected(log: &PartitionLog) -> Vec<(i64, String, bool)> {
 
 #[test]
 fn the_last_record_of_each_key_stays_with_its_offset() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let (mut log, _) = open_with(dir.path(), config());
     for round in 0..30 {
         let keys: Vec<String> = (0..3).map(|index| format!("key-{}", (round * 7 + index * 3) % 11)).collect();
@@ -61,7 +61,7 @@ fn the_last_record_of_each_key_stays_with_its_offset() {
 
 #[test]
 fn a_key_table_that_does_not_hold_all_keys_leads_to_the_same_result() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let config = LogConfig { segment_bytes: 20_000, ..config() };
     let (mut log, _) = open_with(dir.path(), config);
     // More keys than fit into the smallest table (64 KiB), each twice.
@@ -81,7 +81,7 @@ fn a_key_table_that_does_not_hold_all_keys_leads_to_the_same_result() {
 
 #[test]
 fn a_tombstone_is_kept_for_the_time_that_consumers_need_to_see_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let (mut log, _) = open_with(dir.path(), config());
     put(&mut log, &TestBatch::keyed(&[("gone", Some("value")), ("stays", Some("value"))]));
     put(&mut log, &TestBatch::keyed(&[("gone", None)]));
@@ -101,7 +101,7 @@ fn a_tombstone_is_kept_for_the_time_that_consumers_need_to_see_it() {
 
 #[test]
 fn small_cleaned_segments_are_joined() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let (mut log, _) = open_with(dir.path(), config());
     for round in 0..20 {
         for _ in 0..20 {
@@ -117,7 +117,7 @@ fn small_cleaned_segments_are_joined() {
 
 #[test]
 fn records_that_cannot_be_read_and_records_without_keys_are_kept() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let (mut log, _) = open_with(dir.path(), config());
     // A codec is claimed but these are no compressed bytes.
     put(&mut log, &TestBatch { attributes: 4, ..TestBatch::keyed(&[("a", Some("value"))]) });
@@ -133,7 +133,7 @@ fn records_that_cannot_be_read_and_records_without_keys_are_kept() {
 
 #[test]
 fn segments_that_retention_deleted_meanwhile_are_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let (mut log, _) = open_with(dir.path(), config());
     for _ in 0..30 {
         put(&mut log, &TestBatch::keyed(&[("a", Some("value")), ("b", Some("value"))]));
@@ -149,7 +149,7 @@ fn segments_that_retention_deleted_meanwhile_are_left_alone() {
 
 #[test]
 fn a_compaction_that_meets_a_damaged_batch_changes_nothing_and_leaves_nothing_behind() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let (mut log, _) = open_with(dir.path(), config());
     for _ in 0..30 {
         put(&mut log, &TestBatch::keyed(&[("a", Some("value")), ("b", Some("value"))]));
@@ -167,7 +167,7 @@ fn a_compaction_that_meets_a_damaged_batch_changes_nothing_and_leaves_nothing_be
 
 #[test]
 fn a_crash_at_any_step_of_the_installation_leaves_a_log_that_opens_with_every_last_value() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let (mut log, _) = open_with(dir.path(), config());
     for round in 0..30 {
         put(&mut log, &TestBatch::keyed(&[("a", Some("value")), (&format!("key-{}", round % 4), Some("value"))]));
@@ -180,7 +180,7 @@ fn a_crash_at_any_step_of_the_installation_leaves_a_log_that_opens_with_every_la
     let compacted = log.compaction(NOW_MS).unwrap().run(0).unwrap();
     assert!(compacted.replaced.iter().any(|replaced| replaced.old.len() > 1), "segments are joined");
     let copy = |steps: &dyn Fn(&std::path::Path)| {
-        let crashed = tempfile::tempdir().unwrap();
+        let crashed = memory_dir();
         for entry in std::fs::read_dir(dir.path()).unwrap() {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), crashed.path().join(entry.file_name())).unwrap();

@@ -2,6 +2,7 @@
 
 mod compaction;
 mod crash;
+mod damage;
 mod durability;
 mod full_disk;
 mod lookups;
@@ -106,6 +107,11 @@ fn put_varint(bytes: &mut Vec<u8>, value: i64) {
         zigzag >>= 7;
     }
     bytes.push(zigzag as u8);
+}
+
+/// A folder in memory where there is one: for tests whose many syncs nobody has to wait for.
+fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("there is a folder for temporary files")
 }
 
 fn open(dir: &Path) -> PartitionLog {

@@ -105,7 +105,7 @@ fn check(log: &PartitionLog, model: &Model) {
 }
 
 fn run(operations: Vec<Operation>) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = super::memory_dir();
     let mut log = reopen(dir.path());
     let mut model = Model::default();
     for operation in operations {
@@ -224,7 +224,7 @@ fn run(operations: Vec<Operation>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn any_sequence_of_operations_leaves_what_the_model_says(operations in prop::collection::vec(operation(), 1..60)) {
