@@ -28,3 +28,31 @@ pub(crate) const fn crc_64_avro(canonical: &[u8]) -> u64 {
     }
     fingerprint
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Schema;
+
+    /// From the Avro project's own test data, share/test/data/schema-tests.txt.
+    #[test]
+    fn fingerprints_are_those_of_the_avro_project() {
+        for (avsc, canonical, fingerprint) in [
+            (r#""null""#, r#""null""#, 7195948357588979594),
+            (r#"{"type":"boolean"}"#, r#""boolean""#, -6970731678124411036),
+            (r#""int""#, r#""int""#, 8247732601305521295),
+            (r#"{"type":"long","logicalType":"timestamp-millis"}"#, r#""long""#, -3434872931120570953_i64),
+            (r#"[ ]"#, "[]", -1241056759729112623),
+            (
+                r#"{"fields":[{"type":"boolean","doc":"x","name":"f1"}],"type":"record","name":"foo"}"#,
+                r#"{"name":"foo","type":"record","fields":[{"name":"f1","type":"boolean"}]}"#,
+                7843277075252814651,
+            ),
+        ] {
+            let schema = Schema::parse(avsc).unwrap();
+            assert_eq!(schema.canonical, canonical);
+            assert_eq!(crc_64_avro(canonical.as_bytes()) as i64, fingerprint, "{avsc}");
+            assert_eq!(schema.fingerprint as i64, fingerprint);
+        }
+    }
+}

@@ -324,3 +324,44 @@ impl Takes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::known;
+
+    #[test]
+    fn each_of_our_own_schemas_compiles_to_its_kind() {
+        let kinds: Vec<Kind> = known::all().map(|schema| Plan::compile(schema.avsc).unwrap().kind).collect();
+        assert_eq!(kinds, [Kind::Reading, Kind::Readings, Kind::ReadingColumns, Kind::Frame, Kind::Event]);
+    }
+
+    #[test]
+    fn a_schema_that_cannot_give_what_is_required_is_refused_with_a_reason() {
+        let reading = |time: &str, more: &str| {
+            format!(
+                r#"{{"type":"record","name":"R","fields":[{{"name":"asset","type":"string"}},{{"name":"value","type":"double"}},
+                {{"name":"time_ns","type":{time}}}{more}]}}"#
+            )
+        };
+        let sensor = r#",{"name":"sensor","type":"string"}"#;
+        assert!(Plan::compile(&reading(r#""long""#, sensor)).is_ok());
+        for (avsc, reason) in [
+            (reading(r#""long""#, ""), "no field of `R` is named or aliased `sensor`"),
+            (reading(r#""int""#, sensor), "the field `time_ns` of `R` is not a time"),
+            (reading(r#"{"type":"long","logicalType":"local-timestamp-micros"}"#, sensor), "is not a time"),
+            (
+                reading(r#""long""#, &format!(r#"{sensor},{{"name":"tag","aliases":["sensor"],"type":"string"}}"#)),
+                "two fields of `R`",
+            ),
+            (reading(r#""long""#, &format!(r#"{sensor},{{"name":"quality","type":"double"}}"#)), "does not hold a word"),
+            (r#"{"type":"record","name":"R","fields":[{"name":"x","type":"int"}]}"#.into(), "is no reading, frame or event"),
+            (r#"{"type":"record","name":"R","fields":[{"name":"readings","type":"int"}]}"#.into(), "is not an array"),
+            (r#"{"type":"record","name":"R","fields":[{"name":"body","type":"int"}]}"#.into(), "is not a union"),
+            (r#""string""#.into(), "it is not a record"),
+        ] {
+            let refused = Plan::compile(&avsc).unwrap_err();
+            assert!(refused.contains(reason), "{avsc}: {refused}");
+        }
+    }
+}

@@ -314,3 +314,52 @@ fn quote(out: &mut String, name: &str) {
     out.push_str(name);
     out.push('"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_take_the_namespace_around_them() {
+        let schema = Schema::parse(
+            r#"{"type":"record","name":"a.b.Outer","fields":[
+                {"name":"x","type":{"type":"record","name":"Inner","fields":[{"name":"o","type":["null","Outer"]}]}},
+                {"name":"y","type":{"type":"fixed","name":"c.F","size":4}},
+                {"name":"z","type":["Inner","c.F"]},
+                {"name":"e","type":{"type":"enum","name":"E","namespace":"","symbols":["A"]}}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            schema.canonical,
+            concat!(
+                r#"{"name":"a.b.Outer","type":"record","fields":["#,
+                r#"{"name":"x","type":{"name":"a.b.Inner","type":"record","fields":[{"name":"o","type":["null","a.b.Outer"]}]}},"#,
+                r#"{"name":"y","type":{"name":"c.F","type":"fixed","size":4}},"#,
+                r#"{"name":"z","type":["a.b.Inner","c.F"]},"#,
+                r#"{"name":"e","type":{"name":"E","type":"enum","symbols":["A"]}}]}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_refused_with_a_reason() {
+        for (avsc, reason) in [
+            ("{", "it is not JSON"),
+            ("7", "is not a type"),
+            (r#""mantis.Reading""#, "`mantis.Reading` is not known"),
+            (r#"{"type":"array"}"#, "has no `items`"),
+            (r#"[["null"]]"#, "must not directly contain a union"),
+            (r#"{"type":"record","name":"R"}"#, "has no `fields`"),
+            (r#"{"type":"record","name":"R-2","fields":[]}"#, "is not a valid name"),
+            (
+                r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"},{"name":"a","type":"int"}]}"#,
+                "two fields named `a`",
+            ),
+            (r#"[{"type":"fixed","name":"F","size":1},{"type":"fixed","name":"F","size":1}]"#, "`F` is defined twice"),
+            (r#"{"type":"fixed","name":"F","size":-1}"#, "has no size"),
+        ] {
+            let refused = Schema::parse(avsc).unwrap_err();
+            assert!(refused.contains(reason), "{avsc}: {refused}");
+        }
+    }
+}
