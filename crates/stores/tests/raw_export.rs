@@ -1,5 +1,8 @@
 //! Exports of a raw store.
 
+// A test ends at the first thing that is not as it must be, its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use arrow_array::{Array, Float64Array, ListArray, StringArray, TimestampNanosecondArray, cast::AsArray};
 use mantis_pipeline::{Assigned, Columns, Part, Sink, Span, TopicPartition};
 use mantis_schemas::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, SeriesInterner};

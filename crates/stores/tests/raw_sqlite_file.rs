@@ -1,5 +1,8 @@
 //! What only the embedded raw store does: its file, its locks, its retention.
 
+// A test ends at the first thing that is not as it must be, its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::{path::Path, time::Duration};
 
 use mantis_pipeline::{Assigned, Columns, Fault, Outcome, Part, Sink, Span, Start, TopicPartition};

@@ -8,6 +8,7 @@ use std::{
     future::Future,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use mantis_pipeline::{Assigned, Columns, Outcome, Part, Reason, Sink, Span, Start, TopicPartition};
@@ -694,7 +695,7 @@ pub async fn everything_acknowledged_is_there_after_kill_9<E: Engine>(test: &str
     let place = E::place();
     let mut draw = Draw(u64::from(std::process::id()));
     let mut next = 0;
-    for _ in 0..8 {
+    for _ in 0..16 {
         // libtest names a test by its path without the crate.
         let (_, name) = test.split_once("::").unwrap();
         let mut writer = Command::new(std::env::current_exe().unwrap())
@@ -704,14 +705,17 @@ pub async fn everything_acknowledged_is_there_after_kill_9<E: Engine>(test: &str
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let kill_at = 1 + draw.below(12);
-        let acknowledged: Vec<i64> = BufReader::new(writer.stdout.take().unwrap())
-            .lines()
+        let kill_at = 1 + draw.below(6);
+        // Kept open until the writer is dead: it must not end by itself because no one listens.
+        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let acknowledged: Vec<i64> = lines
+            .by_ref()
             .map_while(Result::ok)
             .filter_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
             .take(kill_at as usize)
             .collect();
-        // It is writing the next batch now.
+        // It goes on with the next batch: the kill falls into its making, its rows, its commit or behind it.
+        std::thread::sleep(Duration::from_micros(draw.below(12_000)));
         writer.kill().unwrap();
         writer.wait().unwrap();
         assert_eq!(acknowledged.len(), kill_at as usize, "the writer ended by itself");

@@ -4,8 +4,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::write::WriteError;
 
-/// Rows that one transaction deletes at most, so that writes go on in between.
-const TRIM_ROWS_MAX: i64 = 20_000;
+/// Readings that one transaction deletes at most, so that writes go on in between.
+const TRIM_READINGS_MAX: i64 = 20_000;
+/// Frames that one transaction deletes at most; a frame is many pages.
+const TRIM_FRAMES_MAX: i64 = 200;
 
 /// By how much of the stored time the bytes' bound moves on at a time.
 const TRIM_STEPS: i128 = 64;
@@ -70,7 +72,7 @@ fn delete_before(transaction: &Transaction<'_>, from_ns: i64) -> rusqlite::Resul
     let ids: Vec<i64> =
         transaction.prepare("SELECT id FROM series")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut trimmed = Trimmed::default();
-    let mut room = TRIM_ROWS_MAX;
+    let (mut readings_room, mut frames_room) = (TRIM_READINGS_MAX, TRIM_FRAMES_MAX);
     let mut readings = transaction.prepare(
         "DELETE FROM readings WHERE series = ?1 AND time_ns < coalesce(
              (SELECT time_ns FROM readings WHERE series = ?1 AND time_ns < ?2 ORDER BY time_ns LIMIT 1 OFFSET ?3), ?2)",
@@ -80,15 +82,15 @@ fn delete_before(transaction: &Transaction<'_>, from_ns: i64) -> rusqlite::Resul
              (SELECT start_ns FROM frames WHERE series = ?1 AND start_ns < ?2 ORDER BY start_ns LIMIT 1 OFFSET ?3), ?2)",
     )?;
     for id in ids {
-        if room == 0 {
+        if readings_room == 0 || frames_room == 0 {
             break;
         }
-        let deleted = readings.execute(params![id, from_ns, room])?;
+        let deleted = readings.execute(params![id, from_ns, readings_room])?;
         trimmed.readings += deleted;
-        room -= deleted as i64;
-        let deleted = frames.execute(params![id, from_ns, room])?;
+        readings_room -= deleted as i64;
+        let deleted = frames.execute(params![id, from_ns, frames_room])?;
         trimmed.frames += deleted;
-        room -= deleted as i64;
+        frames_room -= deleted as i64;
     }
     Ok(trimmed)
 }
