@@ -123,3 +123,30 @@ impl SeriesInterner {
         self.slots[slot] = (id as u32 + 1, (hash >> 32) as u32);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_dense_and_stay_through_growth_up_to_the_bound() {
+        let mut interner = SeriesInterner::new(1_000);
+        let table = interner.table();
+        for round in 0..2 {
+            for id in 0..1_000_u32 {
+                let sensor = format!("s{id}");
+                assert_eq!(interner.find(b"a", sensor.as_bytes()), (round == 1).then_some(SeriesId(id)));
+                assert_eq!(interner.intern("a", &sensor), Some(SeriesId(id)));
+            }
+        }
+        assert_eq!(interner.intern("a", "one more"), None);
+        assert_eq!(table.read().len(), 1_000);
+        assert_eq!(&*table.read()[999].sensor, "s999");
+    }
+
+    #[test]
+    fn a_byte_moved_from_the_asset_to_the_sensor_makes_another_series() {
+        let mut interner = SeriesInterner::new(10);
+        assert_ne!(interner.intern("ab", "c"), interner.intern("a", "bc"));
+    }
+}

@@ -1,5 +1,7 @@
 //! The same bytes read and written by apache-avro and serde_json.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "../fuzz/entry.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod entry;

@@ -1,6 +1,8 @@
 //! The examples are what they say they are. `UPDATE_EXAMPLES=1 cargo test -p mantis-schemas --test examples` writes the
 //! Avro ones anew.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{fs, path::PathBuf};
 
 use mantis_schemas::*;

@@ -1,5 +1,6 @@
 //! Bad input: an error, never a panic, never a large allocation.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 // A counting allocator has to implement an unsafe trait; it hands everything on to the system's.
 #![allow(unsafe_code)]
 
@@ -96,7 +97,8 @@ fn valid_payloads() -> Vec<Vec<u8>> {
         seq: None,
         body: EventBody::MachineState { state: State::Failure, until_ns: Some(T), reason: Some("r".into()) },
     };
-    let writers: [&dyn Fn(&mut Vec<u8>); 10] = [
+    type Write<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let writers: [Write<'_>; 10] = [
         &|out| encode::avro::reading(out, "a", &reading()),
         &|out| encode::json::reading(out, "a", &reading()),
         &|out| encode::avro::readings(out, "a", &[reading(), reading()]),

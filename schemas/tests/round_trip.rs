@@ -1,5 +1,7 @@
 //! What our encoders write, our decoder reads.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use mantis_schemas::*;
 
 const NOW_MS: i64 = 1_788_220_800_000;
@@ -7,6 +9,7 @@ const T: i64 = NOW_MS * 1_000_000;
 const META: RecordMeta<'static> = RecordMeta { key: Some(b"by-key"), timestamp_ms: Some(NOW_MS) };
 
 type Encode = fn(&mut Vec<u8>, &str, &ReadingBatch<'_>);
+type EncodeMany = fn(&mut Vec<u8>, &str, &[Reading<'_>]);
 
 fn each(out: &mut Vec<Vec<u8>>, batch: &ReadingBatch<'_>, write: fn(&mut Vec<u8>, &str, &Reading<'_>)) {
     for reading in rows(batch) {
@@ -44,7 +47,7 @@ fn every_shape_and_encoding_of_the_same_readings_gives_the_same_columns() {
         write(&mut payload, "a", &batch);
         payloads.push(vec![payload]);
     }
-    let many: [fn(&mut Vec<u8>, &str, &[Reading<'_>]); 2] = [encode::avro::readings, encode::json::readings];
+    let many: [EncodeMany; 2] = [encode::avro::readings, encode::json::readings];
     for write in many {
         let mut payload = Vec::new();
         write(&mut payload, "a", &rows(&batch));
