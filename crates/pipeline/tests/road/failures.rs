@@ -1,0 +1,1 @@
+//! Each known way of losing data that this road can have, by name.
