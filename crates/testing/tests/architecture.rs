@@ -55,7 +55,7 @@ fn pure_rooms_reach_no_io() {
     let house = &*HOUSE;
     for room in PURE.into_iter().filter(|room| house.rooms.contains_key(*room)) {
         house.must_not_reach(room, &IO);
-        for file in rust_files(&house.root.join(room).join("src")) {
+        for file in files(&house.root.join(room).join("src"), "rs") {
             let text = fs::read_to_string(&file).unwrap();
             for call in IO_IN_STD {
                 assert!(!text.contains(call), "{} uses {call}: {room} is pure", file.display());
@@ -109,7 +109,7 @@ fn unsafe_code_has_one_home() {
     for room in house.rooms.keys() {
         let manifest = fs::read_to_string(house.root.join(room).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{room} does not take the workspace's lints");
-        for file in rust_files(&house.root.join(room)) {
+        for file in files(&house.root.join(room), "rs") {
             let text = fs::read_to_string(&file).unwrap();
             if !text.lines().any(allows_unsafe_code) {
                 continue;
@@ -138,6 +138,24 @@ fn the_map_names_every_room_and_no_file_that_is_gone() {
     for path in named.iter().filter(|path| roots.iter().any(|root| path.starts_with(&format!("{root}/")))) {
         assert!(house.root.join(path).exists(), "ARCHITECTURE.md names `{path}`, which does not exist");
     }
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = &HOUSE.root;
+    let mut pages = files(&root.join("docs"), "md");
+    pages.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|page| root.join(page)));
+    let mut broken = Vec::new();
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            let file = link.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.contains("://") && !page.parent().unwrap().join(file).exists() {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
 }
 
 /// The workspace as cargo sees it.
@@ -228,15 +246,15 @@ fn is_service(room: &str) -> bool {
     room.starts_with("services/")
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     for path in entries.map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|its| its == extension) {
+            found.push(path);
         }
     }
-    files
+    found
 }
