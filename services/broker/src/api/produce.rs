@@ -18,8 +18,7 @@ use tokio::{
 use super::{Reply, later, text};
 use crate::{
     broker::{Core, now_ms},
-    log::Appended,
-    topics::{Partition, Refusal, Topic},
+    topics::{Refusal, Topic, Written},
     wire::frame::{FrameError, Request},
 };
 
@@ -36,8 +35,7 @@ const TIMEOUT_MAX_MS: u64 = 60_000;
 struct Undurable {
     topic: usize,
     position: usize,
-    partition: Arc<Partition>,
-    end: i64,
+    written: Written,
 }
 
 pub(super) async fn produce(core: &Arc<Core>, request: Request) -> Result<Reply, FrameError> {
@@ -56,8 +54,8 @@ pub(super) async fn produce(core: &Arc<Core>, request: Request) -> Result<Reply,
     Ok(later(async move {
         if acks == ACKS_ALL {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-            for Undurable { topic, position, partition, end } in undurable {
-                let durable = timeout_at(deadline, partition.wait_durable(end)).await;
+            for Undurable { topic, position, mut written } in undurable {
+                let durable = timeout_at(deadline, written.durable()).await;
                 let failed = durable.map_or(Some(ResponseError::RequestTimedOut), Result::err);
                 let response = responses.get_mut(topic).and_then(|topic| topic.partition_responses.get_mut(position));
                 if let (Some(error), Some(response)) = (failed, response) {
@@ -93,9 +91,9 @@ fn append(core: &Core, produced: ProduceRequest) -> (Vec<TopicProduceResponse>, 
             };
             let response = PartitionProduceResponse::default().with_index(index);
             partitions.push(match appended {
-                Ok((partition, appended)) => {
-                    let end = appended.next_offset;
-                    undurable.push(Undurable { topic: responses.len(), position: partitions.len(), partition, end });
+                Ok(written) => {
+                    let appended = written.appended;
+                    undurable.push(Undurable { topic: responses.len(), position: partitions.len(), written });
                     response
                         .with_base_offset(appended.base_offset)
                         .with_log_append_time_ms(appended.append_time_ms)
@@ -117,9 +115,8 @@ fn append(core: &Core, produced: ProduceRequest) -> (Vec<TopicProduceResponse>, 
     (responses, undurable)
 }
 
-fn append_to(core: &Core, topic: &Topic, index: i32, records: &[u8]) -> Result<(Arc<Partition>, Appended), Refusal> {
+fn append_to(core: &Core, topic: &Topic, index: i32, records: &[u8]) -> Result<Written, Refusal> {
     let unknown = || (ResponseError::UnknownTopicOrPartition, format!("topic {} has no partition {index}", topic.name));
     let partition = topic.partition(index).ok_or_else(unknown)?;
-    let appended = partition.append(records, topic.settings().message_bytes_max, core.leader_epoch, now_ms())?;
-    Ok((partition, appended))
+    partition.append(records, topic.settings().message_bytes_max, core.leader_epoch, now_ms())
 }

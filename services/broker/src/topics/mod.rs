@@ -18,7 +18,7 @@ use kafka_protocol::ResponseError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use partition::{Offsets, Partition};
+pub(crate) use partition::{Offsets, Partition, Written};
 pub(crate) use settings::Setting;
 pub use settings::{SettingError, TopicSettings};
 

@@ -21,7 +21,6 @@ pub(crate) struct Partition {
     index: i32,
     dir: PathBuf,
     state: Mutex<State>,
-    durable: watch::Sender<Durable>,
     /// Fetches that wait for records.
     pub(crate) readers: Waiters,
 }
@@ -32,13 +31,24 @@ struct State {
     log: Option<PartitionLog>,
     /// A task is syncing; it sees what is appended meanwhile.
     syncing: bool,
+    /// End of what is durable. When the partition goes offline it is dropped for a new one: whoever waits then learns that
+    /// its records are lost, and is not misled by what is appended after a reopening.
+    durable: watch::Sender<i64>,
 }
 
-/// How far acknowledged writes have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Durable {
-    Until(i64),
-    Offline,
+/// An append that is not durable yet.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) appended: Appended,
+    durable: watch::Receiver<i64>,
+}
+
+impl Written {
+    /// Waits until the records are durable.
+    pub(crate) async fn durable(&mut self) -> Result<(), ResponseError> {
+        let end = self.appended.next_offset;
+        self.durable.wait_for(|durable| *durable >= end).await.map(drop).map_err(|_| ResponseError::KafkaStorageError)
+    }
 }
 
 /// What a reader found.
@@ -73,9 +83,9 @@ impl Partition {
                 "cut a torn tail that was never acknowledged"
             );
         }
-        let durable = watch::Sender::new(Durable::Until(log.high_watermark()));
-        let state = Mutex::new(State { log: Some(log), syncing: false });
-        Ok(Partition { topic: topic.into(), index, dir, state, durable, readers: Waiters::default() })
+        let durable = watch::Sender::new(log.high_watermark());
+        let state = Mutex::new(State { log: Some(log), syncing: false, durable });
+        Ok(Partition { topic: topic.into(), index, dir, state, readers: Waiters::default() })
     }
 
     /// Runs `operation` on the log. Blocks as long as the log does.
@@ -95,7 +105,7 @@ impl Partition {
         message_bytes_max: usize,
         leader_epoch: i32,
         now_ms: i64,
-    ) -> Result<Appended, (ResponseError, String)> {
+    ) -> Result<Written, (ResponseError, String)> {
         let batches = log::validate(records, message_bytes_max).map_err(|error| (refusal(&error), error.to_string()))?;
         let mut state = lock(&self.state);
         let Some(log) = state.log.as_mut() else {
@@ -103,25 +113,13 @@ impl Partition {
         };
         let appended = log.append(&batches, leader_epoch, now_ms).map_err(|error| (self.answer(&error), error.to_string()))?;
         let undurable = log.sync_handle().is_some();
+        let durable = state.durable.subscribe();
         if undurable && !state.syncing {
             state.syncing = true;
             let partition = Arc::clone(self);
             drop(task::spawn_blocking(move || partition.sync_until_idle()));
         }
-        Ok(appended)
-    }
-
-    /// Waits until everything below `offset` is durable.
-    pub(crate) async fn wait_durable(&self, offset: i64) -> Result<(), ResponseError> {
-        let mut durable = self.durable.subscribe();
-        let reached = durable.wait_for(|durable| match durable {
-            Durable::Until(end) => *end >= offset,
-            Durable::Offline => true,
-        });
-        match reached.await.as_deref() {
-            Ok(Durable::Until(_)) => Ok(()),
-            Ok(Durable::Offline) | Err(_) => Err(ResponseError::KafkaStorageError),
-        }
+        Ok(Written { appended, durable })
     }
 
     /// At most `bytes_max` bytes of durable batches from `offset` on (one batch at least).
@@ -146,7 +144,7 @@ impl Partition {
         match PartitionLog::open(&self.dir, settings.log.clone(), now_ms) {
             Ok((log, recovery)) => {
                 tracing::warn!(topic = self.topic, partition = self.index, ?recovery, "partition is online again");
-                self.durable.send_replace(Durable::Until(log.high_watermark()));
+                state.durable.send_replace(log.high_watermark());
                 state.log = Some(log);
                 drop(state);
                 self.readers.wake();
@@ -157,8 +155,11 @@ impl Partition {
 
     /// Ends the partition: nothing is appended or read any more. Syncs and writes checkpoints if `keep`. Blocks.
     pub(crate) fn close(&self, keep: bool) {
-        let log = lock(&self.state).log.take();
-        self.durable.send_replace(Durable::Offline);
+        let log = {
+            let mut state = lock(&self.state);
+            state.durable = watch::Sender::new(-1);
+            state.log.take()
+        };
         self.readers.wake();
         if let Some(Err(error)) = log.filter(|_| keep).map(PartitionLog::close) {
             tracing::error!(topic = self.topic, partition = self.index, %error, "partition was not closed cleanly");
@@ -174,6 +175,12 @@ impl Partition {
                     Some(handle) => handle,
                     None => {
                         state.syncing = false;
+                        // Rolling a segment syncs too: what was appended may have become durable by the way.
+                        if let Some(end) = state.log.as_ref().map(PartitionLog::high_watermark) {
+                            state.durable.send_replace(end);
+                        }
+                        drop(state);
+                        self.readers.wake();
                         return;
                     }
                 }
@@ -184,20 +191,21 @@ impl Partition {
                 state.syncing = false;
                 return;
             };
-            let durable = match log.complete_sync(outcome) {
-                Ok(end) => Durable::Until(end),
+            match log.complete_sync(outcome) {
+                Ok(end) => {
+                    state.durable.send_replace(end);
+                }
                 Err(error) => {
                     tracing::error!(topic = self.topic, partition = self.index, %error, "sync failed: partition is offline");
                     state.syncing = false;
-                    Durable::Offline
+                    state.durable = watch::Sender::new(-1);
+                    drop(state);
+                    self.readers.wake();
+                    return;
                 }
-            };
-            drop(state);
-            self.durable.send_replace(durable);
-            self.readers.wake();
-            if durable == Durable::Offline {
-                return;
             }
+            drop(state);
+            self.readers.wake();
         }
     }
 
