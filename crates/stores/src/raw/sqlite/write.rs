@@ -1,7 +1,6 @@
 //! Writes: one connection, one transaction per write, on a blocking thread.
 
 use std::{
-    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::raw::RawColumns;
 
-/// Rows per INSERT, largest first: a run of readings of one record goes in with few statements.
+/// Rows per INSERT, largest first: the readings of a series go in with few statements.
 const RUN_ROWS: [usize; 3] = [25, 5, 1];
 
 /// The embedded raw store as the road's sink. Cheap to clone; clones share the connection.
@@ -326,7 +325,8 @@ struct Tally {
     rejected: Vec<(usize, Reason)>,
 }
 
-/// Writes readings in their order, so that the last of a conflict wins. `offset` is the index of the first in its batch.
+/// Writes readings series by series, each in its order, so that the last of a conflict wins and the pages of a series are
+/// touched once per batch. `offset` is the index of the first in its batch.
 fn write_readings(
     transaction: &Transaction<'_>,
     ids: &mut StoredIds<'_>,
@@ -334,28 +334,24 @@ fn write_readings(
     offset: usize,
     tally: &mut Tally,
 ) -> Result<(), WriteError> {
+    let mut order = Vec::with_capacity(readings.len());
+    for row in 0..readings.len() {
+        match refuse_reading(readings.time_ns[row], readings.value[row]) {
+            Some(reason) => tally.rejected.push((offset + row, reason)),
+            None => order.push(row),
+        }
+    }
+    order.sort_by_key(|row| readings.series[*row]);
     let mut table = ReadingsTable { transaction, readings, inserts: [None, None, None], select: None };
-    let rows = readings.len();
-    let mut from = 0;
-    while from < rows {
-        if let Some(reason) = refuse_reading(readings.time_ns[from], readings.value[from]) {
-            tally.rejected.push((offset + from, reason));
-            from += 1;
-            continue;
-        }
-        let mut to = from + 1;
-        while to < rows
-            && readings.series[to] == readings.series[from]
-            && readings.arrival_ms[to] == readings.arrival_ms[from]
-            && refuse_reading(readings.time_ns[to], readings.value[to]).is_none()
-        {
-            to += 1;
-        }
-        let series = ids.get(readings.series[from])?;
-        while from < to {
-            let size = RUN_ROWS.iter().position(|rows| *rows <= to - from).unwrap_or(RUN_ROWS.len() - 1);
-            table.write(size, series, from..from + RUN_ROWS[size], tally)?;
-            from += RUN_ROWS[size];
+    for run in order.chunk_by(|row, next| readings.series[*row] == readings.series[*next]) {
+        let series = ids.get(readings.series[run[0]])?;
+        let mut rest = run;
+        for (insert, rows) in RUN_ROWS.into_iter().enumerate() {
+            let chunks = rest.chunks_exact(rows);
+            rest = chunks.remainder();
+            for chunk in chunks {
+                table.write(insert, series, chunk, tally)?;
+            }
         }
     }
     Ok(())
@@ -369,26 +365,26 @@ struct ReadingsTable<'a> {
 }
 
 impl ReadingsTable<'_> {
-    /// Writes rows of one series and arrival; `size` is the index of their number in [`RUN_ROWS`].
-    fn write(&mut self, size: usize, series: i64, rows: Range<usize>, tally: &mut Tally) -> rusqlite::Result<()> {
+    /// Writes rows of one series; `insert` is the index of their number in [`RUN_ROWS`].
+    fn write(&mut self, insert: usize, series: i64, rows: &[usize], tally: &mut Tally) -> rusqlite::Result<()> {
         let ReadingColumns { time_ns, value, quality, arrival_ms, .. } = self.readings;
-        let insert = match &mut self.inserts[size] {
+        let insert = match &mut self.inserts[insert] {
             Some(insert) => insert,
-            empty => empty.insert(self.transaction.prepare(&insert_readings(RUN_ROWS[size]))?),
+            empty => empty.insert(self.transaction.prepare(&insert_readings(rows.len()))?),
         };
         insert.raw_bind_parameter(1, series)?;
-        insert.raw_bind_parameter(2, arrival_ms[rows.start])?;
-        let mut parameter = 3;
-        for row in rows.clone() {
+        let mut parameter = 2;
+        for &row in rows {
             insert.raw_bind_parameter(parameter, time_ns[row])?;
             insert.raw_bind_parameter(parameter + 1, value[row])?;
             insert.raw_bind_parameter(parameter + 2, quality[row] as u8)?;
-            parameter += 3;
+            insert.raw_bind_parameter(parameter + 3, arrival_ms[row])?;
+            parameter += 4;
         }
         let written = insert.raw_execute()?;
         tally.written += written;
         if written < rows.len() {
-            let conflicts = self.settle(series, rows.clone())?;
+            let conflicts = self.settle(series, rows)?;
             tally.conflicts += conflicts;
             tally.duplicates += rows.len() - written - conflicts;
         }
@@ -397,7 +393,7 @@ impl ReadingsTable<'_> {
 
     /// Some rows were there before. Goes over all in their order and replaces what differs; returns how many did.
     /// A row that was just inserted is equal to itself.
-    fn settle(&mut self, series: i64, rows: Range<usize>) -> rusqlite::Result<usize> {
+    fn settle(&mut self, series: i64, rows: &[usize]) -> rusqlite::Result<usize> {
         let ReadingColumns { time_ns, value, quality, arrival_ms, .. } = self.readings;
         let select = match &mut self.select {
             Some(select) => select,
@@ -406,7 +402,7 @@ impl ReadingsTable<'_> {
             }
         };
         let mut conflicts = 0;
-        for row in rows {
+        for &row in rows {
             let (stored, stored_quality) =
                 select.query_row(params![series, time_ns[row]], |found| Ok((found.get::<_, f64>(0)?, found.get::<_, u8>(1)?)))?;
             if stored.to_bits() != value[row].to_bits() || stored_quality != quality[row] as u8 {
@@ -421,13 +417,13 @@ impl ReadingsTable<'_> {
     }
 }
 
-/// ?1 is the series, ?2 the arrival; then time, value and quality of each row.
+/// ?1 is the series; then time, value, quality and arrival of each row.
 fn insert_readings(rows: usize) -> String {
     let mut sql = String::from("INSERT INTO readings (series, time_ns, value, quality, arrival_ms) VALUES ");
     for row in 0..rows {
-        let first = 3 + row * 3;
+        let first = 2 + row * 4;
         let comma = if row == 0 { "" } else { ", " };
-        sql += &format!("{comma}(?1, ?{first}, ?{}, ?{}, ?2)", first + 1, first + 2);
+        sql += &format!("{comma}(?1, ?{first}, ?{}, ?{}, ?{})", first + 1, first + 2, first + 3);
     }
     sql + " ON CONFLICT DO NOTHING"
 }
