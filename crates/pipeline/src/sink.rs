@@ -98,6 +98,9 @@ pub trait Sink: Send + Sync + 'static {
     type Columns: Columns;
 
     /// The positions to start from, one per partition and in the same order.
+    ///
+    /// A sink with a ledger takes the partitions over: a call for one of them that began before has ended or takes no effect
+    /// any more. Without that nothing is lost, but a write of an earlier owner that lands late may bring an older value back.
     fn start(&self, _assigned: &[Assigned]) -> impl Future<Output = Result<Vec<Start>, Fault>> + Send;
 
     /// Makes rows durable; returns only when they are.

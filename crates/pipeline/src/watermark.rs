@@ -43,14 +43,18 @@ impl Watermark {
     /// The first commit of an ownership may be below the group's offset: the store was restored from an older copy and
     /// its ledger says so. After that commits only go up.
     pub(crate) fn to_commit(&self) -> Option<i64> {
-        let news = self.committed != Some(self.done) && self.floor.is_none_or(|floor| self.done > floor);
+        let news = self.committed != Some(self.done) && self.floor.is_none_or(|floor| self.done >= floor);
         news.then_some(self.done)
     }
 
-    /// The group knows `offset`.
-    pub(crate) fn commit(&mut self, offset: i64) {
-        self.committed = Some(offset);
+    /// `offset` is sent to the group. Whatever the answer is, the group may have it.
+    pub(crate) fn committing(&mut self, offset: i64) {
         self.floor = Some(offset);
+    }
+
+    /// The group knows `offset`.
+    pub(crate) fn committed(&mut self, offset: i64) {
+        self.committed = Some(offset);
     }
 }
 
@@ -75,7 +79,8 @@ mod tests {
     fn a_new_ownership_starts_from_its_own_position_and_not_from_an_older_watermark() {
         let mut before = Watermark::new(0, None);
         before.ended(0, 50);
-        before.commit(50);
+        before.committing(50);
+        before.committed(50);
         let after = Watermark::new(30, Some(30));
         assert_eq!(after.to_commit(), None);
     }
@@ -85,11 +90,14 @@ mod tests {
         assert_eq!(Watermark::new(20, Some(10)).to_commit(), Some(20));
         let mut restored = Watermark::new(5, Some(10));
         assert_eq!(restored.to_commit(), Some(5));
-        restored.commit(5);
+        restored.committing(5);
+        restored.committed(5);
         restored.ended(5, 8);
-        restored.commit(8);
+        restored.committing(8);
         restored.moved(3);
-        assert_eq!(restored.to_commit(), None, "while it is owned a commit never goes back");
+        assert_eq!(restored.to_commit(), None, "the group may have 8, and while it is owned a commit never goes back");
+        restored.ended(3, 8);
+        assert_eq!(restored.to_commit(), Some(8), "the answer to the commit of 8 never came");
     }
 
     proptest! {

@@ -49,6 +49,11 @@ where
         if news.is_empty() {
             return Ok(());
         }
+        for (name, offset) in news {
+            if let Some(partition) = self.partitions.get_mut(name) {
+                partition.watermark.committing(*offset);
+            }
+        }
         if let Err(error) = source.commit(news).await {
             // Even a fatal one: if the source is at its end, it says so when it is asked for records.
             let (state, wait) = match error {
@@ -63,7 +68,7 @@ where
         self.status.committed(news);
         for (name, offset) in news {
             if let Some(partition) = self.partitions.get_mut(name) {
-                partition.watermark.commit(*offset);
+                partition.watermark.committed(*offset);
             }
         }
         Ok(())

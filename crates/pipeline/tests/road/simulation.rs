@@ -8,7 +8,7 @@ use std::{
 use mantis_pipeline::TopicPartition;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::world::{Chances, Ends, Fate, Plain, Random, Row, Sent, Worker, World, small_limits};
+use crate::world::{Chances, Ends, Fate, Keeps, Plain, Random, Row, Sent, Worker, World, small_limits};
 
 const SCHEDULES: u64 = 6_000;
 const TROUBLE_MS: u64 = 12_000;
@@ -83,7 +83,7 @@ impl<E: Ends> Schedule<E> {
         let mut limits = small_limits(seed);
         limits.lanes_max = *random.pick(&[1, 1, 3]);
         limits.rows_max = *random.pick(&[4, 12, 40]);
-        let ledger = random.chance(500);
+        let keeps = *random.pick(&[Keeps::Nothing, Keeps::Ledger, Keeps::FencedLedger]);
         let disturbed = random.chance(900);
         let mut some = |permille| if disturbed && random.chance(400) { random.within(1, permille) } else { 0 };
         let chances = Chances {
@@ -103,9 +103,9 @@ impl<E: Ends> Schedule<E> {
             latency_max_ms: *random.pick(&[0, 5, 30, 120]),
         };
         let topics: &[(&str, i32)] = *random.pick::<&[(&str, i32)]>(&[&[("a", 1)], &[("a", 3)], &[("a", 3), ("b", 2)]]);
-        let world = World::new(random.next(), topics, limits, ledger, chances);
+        let world = World::new(random.next(), topics, limits, keeps, chances);
         let partitions = world.state().logs.keys().cloned().collect();
-        let restores = disturbed && ledger && random.chance(200);
+        let restores = disturbed && keeps != Keeps::Nothing && random.chance(200);
         Self {
             ends,
             workers_max: random.within(1, 4) as usize,

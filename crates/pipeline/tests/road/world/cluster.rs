@@ -98,7 +98,7 @@ impl World {
     /// A member is thought dead and is not.
     pub fn fence(&self, worker: usize) {
         let mut state = self.state();
-        state.late_writes = true;
+        state.zombies = true;
         if let Some(member) = state.group.members.get_mut(&worker) {
             let owned = std::mem::take(&mut member.owned);
             member.lost_untold.extend(owned.into_iter().filter(|(_, owned)| owned.told != Told::Nothing).map(|(name, _)| name));

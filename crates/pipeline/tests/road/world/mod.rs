@@ -53,8 +53,17 @@ pub struct World {
     state: Mutex<State>,
     pub changed: Notify,
     pub limits: Limits,
-    /// The store keeps a ledger.
-    pub ledger: bool,
+    pub keeps: Keeps,
+}
+
+/// What a store knows beside its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    Nothing,
+    /// Where each partition ends.
+    Ledger,
+    /// And a call that began before the last question for it takes no effect after that.
+    FencedLedger,
 }
 
 pub struct State {
@@ -65,6 +74,9 @@ pub struct State {
     pub workers: Vec<WorkerState>,
     pub store: BTreeMap<u64, u64>,
     pub ledger: BTreeMap<TopicPartition, i64>,
+    /// Calls of the store by the order of their beginning, and how many had begun when a partition's position was last asked for.
+    pub calls: u64,
+    pub asked: BTreeMap<TopicPartition, u64>,
     pub letters: BTreeMap<(TopicPartition, i64), BTreeSet<u32>>,
     pub whole_letters: BTreeSet<(TopicPartition, i64)>,
     /// Until when each end answers nothing but errors.
@@ -79,8 +91,11 @@ pub struct State {
     pub crash_in_calls: BTreeMap<usize, u64>,
     /// What the environment did that loosens a check.
     pub store_was_restored: bool,
-    /// Writes may land late, so a plain store may keep an older value.
+    /// Writes may land late, and nothing in the store keeps an older value from replacing a newer one.
     pub late_writes: bool,
+    /// A worker may not know that it lost its partitions.
+    pub zombies: bool,
+    pub fenced: bool,
     pub violation: Option<String>,
     pub durable_checked: BTreeMap<TopicPartition, i64>,
     pub last_offset_of_value: BTreeMap<u64, i64>,
@@ -97,7 +112,7 @@ pub struct WorkerState {
 }
 
 impl World {
-    pub fn new(seed: u64, partitions: &[(&str, i32)], limits: Limits, ledger: bool, chances: Chances) -> Arc<Self> {
+    pub fn new(seed: u64, partitions: &[(&str, i32)], limits: Limits, keeps: Keeps, chances: Chances) -> Arc<Self> {
         let logs = partitions
             .iter()
             .flat_map(|(topic, count)| (0..*count).map(|number| (TopicPartition::new(*topic, number), Log::default())))
@@ -111,6 +126,8 @@ impl World {
             workers: Vec::new(),
             store: BTreeMap::new(),
             ledger: BTreeMap::new(),
+            calls: 0,
+            asked: BTreeMap::new(),
             letters: BTreeMap::new(),
             whole_letters: BTreeSet::new(),
             store_down_until: None,
@@ -121,11 +138,13 @@ impl World {
             crash_in_calls: BTreeMap::new(),
             store_was_restored: false,
             late_writes,
+            zombies: false,
+            fenced: keeps == Keeps::FencedLedger,
             violation: None,
             durable_checked: BTreeMap::new(),
             last_offset_of_value: BTreeMap::new(),
         };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), limits, ledger })
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), limits, keeps })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

@@ -30,14 +30,15 @@ impl State {
         rows.iter().enumerate().all(|(number, row)| match row.fate {
             Fate::Stored => {
                 let Some(value) = self.store.get(&row.key) else { return false };
-                (self.late_writes && !self.has_ledger()) || self.last_offset_of_value[value] >= offset
+                !self.keeps_order() || self.last_offset_of_value[value] >= offset
             }
             _ => self.letters.get(&identity).is_some_and(|rows| rows.contains(&(number as u32))),
         })
     }
 
-    fn has_ledger(&self) -> bool {
-        !self.ledger.is_empty()
+    /// True if the last by offset wins whatever lands late.
+    fn keeps_order(&self) -> bool {
+        !self.zombies && (self.fenced || !self.late_writes)
     }
 }
 
@@ -105,7 +106,7 @@ impl World {
             if lost > gaps {
                 return Err(format!("I1: {lost} records of {name} were removed unread, only {gaps} offsets are counted as gaps"));
             }
-            if log.start == 0 && (state.has_ledger() || !state.late_writes) {
+            if log.start == 0 && state.keeps_order() {
                 for (key, value) in expected {
                     if state.store.get(&key) != Some(&value) {
                         return Err(format!(

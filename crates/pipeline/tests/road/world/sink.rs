@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Reason, Sink, Span, Start, TopicPartition};
 use tokio::time::{Instant, sleep};
 
-use super::{Fate, Row, Rows, State, World, cluster::Told};
+use super::{Fate, Keeps, Row, Rows, State, World, cluster::Told};
 
 pub struct Store {
     pub world: Arc<World>,
@@ -129,8 +129,11 @@ impl Sink for Store {
         if self.world.state().random.chance(chance) {
             return Err(Fault::retry("the store is away"));
         }
-        let (assigned, ledger) = (assigned.to_vec(), self.world.ledger);
+        let (assigned, ledger) = (assigned.to_vec(), self.world.keeps != Keeps::Nothing);
         self.call(move |state| {
+            for assigned in &assigned {
+                state.asked.insert(assigned.partition.clone(), state.calls);
+            }
             let start = |assigned: &Assigned| match ledger {
                 true => Start::At(*state.ledger.entry(assigned.partition.clone()).or_insert(assigned.log_start)),
                 false => Start::Committed,
@@ -144,24 +147,46 @@ impl Sink for Store {
         let _under_way = UnderWay::begin(self, &part.rows, part.spans);
         let (rows, spans, last, first) =
             (part.columns.0[part.rows.clone()].to_vec(), part.spans.to_vec(), part.last, part.rows.start);
-        let ledger = self.world.ledger;
-        self.call(move |state| write(state, ledger, &rows, first, &spans, last)).await
+        let (keeps, call) = (self.world.keeps, self.world.state().begin_call());
+        self.call(move |state| {
+            fence(state, keeps, call, &spans)?;
+            Ok(write(state, keeps != Keeps::Nothing, &rows, first, &spans, last))
+        })
+        .await?
     }
 
     async fn advance(&self, spans: &[Span]) -> Result<Option<Vec<Moved>>, Fault> {
-        if !self.world.ledger {
+        let (keeps, call) = (self.world.keeps, self.world.state().begin_call());
+        if keeps == Keeps::Nothing {
             return Ok(None);
         }
         let spans = spans.to_vec();
         self.call(move |state| {
+            fence(state, keeps, call, &spans)?;
             let ahead: Vec<_> = spans.into_iter().filter(|span| state.ledger[&span.partition] != span.next).collect();
             let moved = moved(state, &ahead);
             if moved.is_none() {
                 advance(state, &ahead);
             }
-            moved
+            Ok(moved)
         })
-        .await
+        .await?
+    }
+}
+
+impl State {
+    fn begin_call(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+}
+
+/// Keeps out calls that began before the partition was asked for.
+fn fence(state: &State, keeps: Keeps, call: u64, spans: &[Span]) -> Result<(), Fault> {
+    let late = |span: &Span| state.asked.get(&span.partition).is_some_and(|before| call <= *before);
+    match keeps == Keeps::FencedLedger && spans.iter().any(late) {
+        true => Err(Fault::retry("the partition was asked for since the call began")),
+        false => Ok(()),
     }
 }
 
