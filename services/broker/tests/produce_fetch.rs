@@ -15,11 +15,7 @@ use std::{
 
 use common::{BrokerProcess, DEADLINE, TestBroker, create_topic, producer, read_all, send, send_all, wait_for};
 use mantis_broker::Config;
-use rdkafka::{
-    consumer::Consumer,
-    producer::Producer,
-    types::RDKafkaErrorCode,
-};
+use rdkafka::{consumer::Consumer, producer::Producer, types::RDKafkaErrorCode};
 
 #[test]
 fn a_broker_to_be_killed() {
@@ -154,7 +150,8 @@ fn an_idempotent_producer_whose_answers_are_lost_writes_every_record_once_and_in
     let advertised = Some((host.to_owned(), port.parse().unwrap()));
     let broker = TestBroker::start_on(Config { advertised, ..Config::new(dir.path()) }, &behind);
     create_topic(&address, "once", 1, &[]);
-    let settings = [("enable.idempotence", "true"), ("linger.ms", "1"), ("batch.num.messages", "20"), ("reconnect.backoff.ms", "10")];
+    let settings =
+        [("enable.idempotence", "true"), ("linger.ms", "1"), ("batch.num.messages", "20"), ("reconnect.backoff.ms", "10")];
     let producer = producer(&address, &settings);
     send_all(&producer, "once", numbered(5_000));
     assert!(lost.load(Ordering::SeqCst) >= 15, "answers were lost");
@@ -222,7 +219,8 @@ fn a_waiting_consumer_is_woken_by_a_record_and_not_by_time() {
     let dir = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(Config::new(dir.path()));
     create_topic(&broker.servers(), "wake", 4, &[]);
-    let consumer = common::consumer(&broker.servers(), "sleeper", &[("fetch.wait.max.ms", "60000"), ("socket.timeout.ms", "70000")]);
+    let consumer =
+        common::consumer(&broker.servers(), "sleeper", &[("fetch.wait.max.ms", "60000"), ("socket.timeout.ms", "70000")]);
     consumer.subscribe(&["wake"]).unwrap();
     let producer = producer(&broker.servers(), &[("linger.ms", "0")]);
     for number in 0..20 {

@@ -101,6 +101,14 @@ impl BrokerProcess {
         BrokerProcess { child, servers: ready.expect("the broker's process ended before it was ready") }
     }
 
+    /// Processor time that it has taken, from /proc (fields 14 and 15 of `stat`, in ticks of 10 ms).
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks: u64 = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
