@@ -1,5 +1,7 @@
 //! Consumer groups with librdkafka: rebalances, deaths, static members, commits, retention's floor.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::{

@@ -1,6 +1,8 @@
 //! The broker as Apache Kafka's own Java clients and tools see it. They are fetched once from Maven Central into the user's
 //! cache folder; where Java, Maven or the network is missing, the test says that it skipped.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::{

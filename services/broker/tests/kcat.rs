@@ -1,5 +1,7 @@
 //! The broker as kcat sees it, with the older librdkafka of a distribution.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Records in and out, with librdkafka: codecs, sizes, retries, restarts, kills.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Bytes that no client would send, and bounds that no client may pass.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::{

@@ -1,5 +1,6 @@
 //! A broker per test, in this process or in one that can be killed, and the clients' settings that the tests share.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::{
