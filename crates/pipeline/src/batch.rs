@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Columns, DeadLetter, Decoder, Reason, RecordBatch, RowReject, Span, TopicPartition};
+use crate::{Columns, DeadLetter, Decoder, Limits, Reason, RecordBatch, RowReject, Span, TopicPartition};
 
 /// A source batch that is counted as held memory as long as anyone needs it.
 #[derive(Debug)]
@@ -106,6 +106,8 @@ pub(crate) struct Batch<C, B> {
     refused: Vec<Refused>,
     row_rejects: Vec<RowReject>,
     reject_bytes: usize,
+    /// Its records' share of the source batches that it holds on to.
+    source_bytes: usize,
     opened: Option<Instant>,
 }
 
@@ -124,6 +126,7 @@ impl<C: Columns, B: RecordBatch> Batch<C, B> {
             refused: Vec::new(),
             row_rejects: Vec::new(),
             reject_bytes: 0,
+            source_bytes: 0,
             opened: None,
         }
     }
@@ -138,6 +141,7 @@ impl<C: Columns, B: RecordBatch> Batch<C, B> {
         self.refused.clear();
         self.row_rejects.clear();
         self.reject_bytes = 0;
+        self.source_bytes = 0;
         self.opened = None;
         self.taken.drain(..).map(|taken| taken.stretch).collect()
     }
@@ -162,6 +166,11 @@ impl<C: Columns, B: RecordBatch> Batch<C, B> {
         self.columns.bytes() + self.reject_bytes
     }
 
+    /// True if it is time to write it.
+    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
+        self.rows() >= limits.rows_max || self.bytes() + self.source_bytes >= limits.bytes_max
+    }
+
     /// What it covers, one span per partition.
     pub(crate) fn spans(&self) -> &[Span] {
         &self.spans
@@ -182,17 +191,19 @@ impl<C: Columns, B: RecordBatch> Batch<C, B> {
         &mut self,
         mut stretch: Stretch<B>,
         decoder: &mut D,
-        full: impl Fn(&Self) -> bool,
+        limits: &Limits,
     ) -> (Tally, Option<Stretch<B>>) {
         let mut tally = Tally::default();
         let mut rest = None;
         if let Some((held, range)) = &mut stretch.records {
+            let record_bytes = held.bytes / held.batch.len().max(1);
             let mut index = range.start;
             let mut read_to = stretch.from;
-            while index < range.end && !full(self) {
+            while index < range.end && !self.is_full(limits) {
                 let record = held.batch.record(index);
                 read_to = record.offset.saturating_add(1);
                 self.decode(&record, decoder, &mut tally);
+                self.source_bytes += record_bytes;
                 index += 1;
             }
             if index == range.start {

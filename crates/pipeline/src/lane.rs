@@ -70,11 +70,10 @@ impl<C: Columns, B: RecordBatch> Lane<C, B> {
         limits: &Limits,
         mut count: impl FnMut(&Owner, Tally),
     ) {
-        let full = |batch: &Batch<C, B>| batch.rows() >= limits.rows_max || batch.bytes() >= limits.bytes_max;
-        while !full(&self.open) {
+        while !self.open.is_full(limits) {
             let Some(stretch) = self.backlog.pop_front() else { break };
             let owner = stretch.owner.clone();
-            let (tally, rest) = self.open.take(stretch, decoder, full);
+            let (tally, rest) = self.open.take(stretch, decoder, limits);
             count(&owner, tally);
             if let Some(rest) = rest {
                 self.backlog.push_front(rest);
@@ -100,7 +99,9 @@ impl<C: Columns, B: RecordBatch> Lane<C, B> {
         columns: impl FnOnce(&str) -> C,
     ) -> Option<(Batch<C, B>, watch::Receiver<Leave>)> {
         let lingered = self.lingers_until(limits).is_some_and(|until| until <= Instant::now());
-        if self.flying.is_some() || self.open.is_empty() || !(now || lingered || !self.backlog.is_empty() || self.is_full(limits))
+        if self.flying.is_some()
+            || self.open.is_empty()
+            || !(now || lingered || !self.backlog.is_empty() || self.open.is_full(limits))
         {
             return None;
         }
@@ -109,10 +110,6 @@ impl<C: Columns, B: RecordBatch> Lane<C, B> {
         let (leave, flight_leave) = watch::channel(Leave::Stay);
         self.flying = Some(Flying { owners: batch.owners().collect(), leave, bytes: batch.bytes() });
         Some((batch, flight_leave))
-    }
-
-    fn is_full(&self, limits: &Limits) -> bool {
-        self.open.rows() >= limits.rows_max || self.open.bytes() >= limits.bytes_max
     }
 
     /// Takes back the memory of a batch that has ended.

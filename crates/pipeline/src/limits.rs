@@ -10,13 +10,15 @@ use std::{
 pub struct Limits {
     /// Rows at which a batch is written. The record that reaches it is taken whole.
     pub rows_max: usize,
-    /// Bytes of columns and refusals at which a batch is written. The record that reaches it is taken whole.
+    /// Bytes of records, columns and refusals at which a batch is written. The record that reaches it is taken whole.
     pub bytes_max: usize,
     /// How long the first row of a batch waits for company.
     pub linger_ms: u64,
     /// Writes under way at once: 1 for a store with a single writer. Partition `p` of a topic goes down lane `p % lanes_max`.
     pub lanes_max: usize,
-    /// Bytes of source batches and columns held at which nothing more is taken in. A partition's batch may exceed it once.
+    /// Bytes of source batches and columns held at which nothing more is taken in. What is being decoded then is taken whole:
+    /// one source batch and its columns. A lane that is stuck holds about twice [`bytes_max`](Self::bytes_max) and a source
+    /// batch, so with room for that in every lane a stuck one does not stop the others.
     pub held_bytes_max: usize,
     /// How long the road stops asking the source while it cannot take records. Only then it pauses partitions, because a
     /// paused consumer throws its prefetch away; meanwhile rebalances wait, so this stays far below the session timeout.

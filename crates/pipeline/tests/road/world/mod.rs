@@ -97,6 +97,8 @@ pub struct State {
     pub zombies: bool,
     pub fenced: bool,
     pub violation: Option<String>,
+    /// What the workers met, by name.
+    pub met: BTreeMap<&'static str, u64>,
     pub durable_checked: BTreeMap<TopicPartition, i64>,
     pub last_offset_of_value: BTreeMap<u64, i64>,
 }
@@ -141,6 +143,7 @@ impl World {
             zombies: false,
             fenced: keeps == Keeps::FencedLedger,
             violation: None,
+            met: BTreeMap::new(),
             durable_checked: BTreeMap::new(),
             last_offset_of_value: BTreeMap::new(),
         };
@@ -165,6 +168,9 @@ impl World {
                 }
                 None => false,
             };
+            if crash {
+                state.meet("a crash in a call");
+            }
             (latency_ms, crash.then(|| state.workers[worker].crash.clone()))
         };
         if let Some(crash) = crash {
@@ -190,6 +196,10 @@ impl World {
 }
 
 impl State {
+    pub fn meet(&mut self, what: &'static str) {
+        *self.met.entry(what).or_default() += 1;
+    }
+
     pub fn violate(&mut self, what: impl Into<String>) {
         self.violation.get_or_insert(what.into());
     }

@@ -120,8 +120,8 @@ impl World {
         if !disturbed && state.rows_applied != stored_rows {
             return Err(format!("I5: {} rows were written for {stored_rows} though nothing failed", state.rows_applied));
         }
-        for (number, worker) in state.workers.iter().enumerate().filter(|(_, worker)| worker.held_bytes > 0) {
-            return Err(format!("I7: worker {number} still holds {} bytes", worker.held_bytes));
+        if let Some(number) = state.workers.iter().position(|worker| worker.held_bytes > 0) {
+            return Err(format!("I7: worker {number} still holds {} bytes", state.workers[number].held_bytes));
         }
         Ok(())
     }

@@ -192,9 +192,11 @@ fn fence(state: &State, keeps: Keeps, call: u64, spans: &[Span]) -> Result<(), F
 
 fn write(state: &mut State, ledger: bool, rows: &[Row], first: usize, spans: &[Span], last: bool) -> Outcome {
     if ledger && let Some(moved) = moved(state, spans) {
+        state.meet("a ledger that moved");
         return Outcome::Moved(moved);
     }
     if rows.iter().any(|row| row.fate == Fate::Poison) {
+        state.meet("a refused part");
         return Outcome::Refused(Reason::new("store-refused", "400: something is wrong with it"));
     }
     let (mut written, mut duplicates, mut conflicts, mut rejected) = (0, 0, 0, Vec::new());

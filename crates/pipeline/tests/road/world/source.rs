@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mantis_pipeline::{Assigned, Event, RecordBatch, Source, SourceError, Span, TopicPartition};
+use mantis_pipeline::{Assigned, Event, Source, SourceError, Span, TopicPartition};
 
 use super::{
     Batch, State, World,
@@ -117,8 +117,11 @@ impl Source for Consumer {
             changed.as_mut().enable();
             let ready = self.ready(&mut self.world.state());
             if let Some(event) = ready {
-                if let Event::Records(batch) = &event {
-                    assert!(batch.len() > 0);
+                match &event {
+                    Event::Revoked(_) => self.world.state().meet("a revocation"),
+                    Event::Lost(_) => self.world.state().meet("a loss of partitions"),
+                    Event::Gap(_) => self.world.state().meet("a gap"),
+                    Event::Assigned(_) | Event::Records(_) => {}
                 }
                 return Ok(event);
             }
@@ -203,6 +206,7 @@ impl Source for Consumer {
         self.world.point(self.worker).await;
         self.error("seek")?;
         let mut state = self.world.state();
+        state.meet("a seek");
         let owned = state.group.members.get_mut(&self.worker).and_then(|member| member.owned.get_mut(partition));
         if let Some(owned) = owned {
             owned.position = Some(offset);
@@ -212,6 +216,7 @@ impl Source for Consumer {
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
         self.error("pause")?;
+        self.world.state().meet("a pause");
         self.set(partitions, true);
         Ok(())
     }
