@@ -93,7 +93,7 @@ impl ClientConfig {
             ("message.max.bytes", "5242880"),
             ("message.timeout.ms", "60000"),
             ("linger.ms", "5"),
-            ("compression.type", "zstd"),
+            ("compression.type", "lz4"),
         ])?;
         settings.fix(&[("enable.idempotence", "true"), ("acks", "all"), ("partitioner", "murmur2_random")]);
         Ok(settings)
@@ -194,8 +194,8 @@ pub struct ConsumerConfig {
     pub heartbeat_ms: u32,
     /// The group's rebalance timeout: the longest that a revoked partition may be held on to.
     pub poll_interval_ms: u32,
-    /// Bytes of records fetched ahead, over all partitions. The answer that is on its way when the bound is reached
-    /// (at most as large again) and librdkafka's own some hundred bytes per record come on top.
+    /// Bytes of records fetched ahead, over all partitions. What is on its way when the bound is reached comes on top (a
+    /// quarter of it, counted as it was compressed), and librdkafka's own some hundred bytes per record.
     pub prefetch_bytes_max: u32,
 }
 
@@ -256,12 +256,13 @@ impl Settings {
 
     /// Bounds what is fetched ahead, unless the pass-through settings say otherwise.
     fn prefetch(&mut self, bytes_max: u32) {
-        let fetch_bytes = (bytes_max / 2).max(1 << 20);
+        // What is on its way is counted as it is sent, compressed; it must stay small beside the bound.
+        let fetch_bytes = (bytes_max / 4).max(1 << 20);
         self.default_to("queued.max.messages.kbytes", &(bytes_max / 1024).max(1).to_string());
         // Small records weigh more in librdkafka's own structures than in bytes.
         self.default_to("queued.min.messages", "20000");
         self.default_to("fetch.max.bytes", &fetch_bytes.to_string());
-        self.default_to("max.partition.fetch.bytes", "1048576");
+        self.default_to("max.partition.fetch.bytes", "262144");
         // By default a full queue is looked at again only after a second.
         self.default_to("fetch.queue.backoff.ms", "5");
     }
