@@ -96,6 +96,8 @@ impl Code {
     pub(crate) const FATAL: Self = Self(Native::RD_KAFKA_RESP_ERR__FATAL as i32);
     pub(crate) const INVALID_ARG: Self = Self(Native::RD_KAFKA_RESP_ERR__INVALID_ARG as i32);
     pub(crate) const UNKNOWN_PARTITION: Self = Self(Native::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION as i32);
+    pub(crate) const TOO_LARGE: Self = Self(Native::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32);
+    pub(crate) const BATCH_TOO_LARGE: Self = Self(Native::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE as i32);
     pub(crate) const NO_OFFSET: Self = Self(Native::RD_KAFKA_RESP_ERR__NO_OFFSET as i32);
     pub(crate) const TOPIC_ALREADY_EXISTS: Self = Self(Native::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS as i32);
     pub(crate) const UNKNOWN_TOPIC: Self = Self(Native::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32);

@@ -107,14 +107,28 @@ impl Producer {
     /// Per record. [`Error::Refused`]: too large, or the topic does not exist; [`Error::Credentials`];
     /// [`Error::Unavailable`]: it may or may not be written, send it again.
     pub async fn send_all(&self, records: &[OutRecord]) -> Vec<Result<Delivered, Error>> {
+        let context = self.inner.context();
         let mut results = Vec::with_capacity(records.len());
         for records in records.chunks(RECORDS_MAX) {
-            self.send_chunk(records, &mut results).await;
+            let mut outcomes = self.send_chunk(records).await;
+            // A batch is refused as a whole: only alone a record shows whether it is too large itself.
+            for (outcome, record) in outcomes.iter_mut().zip(records) {
+                if records.len() > 1 && matches!(outcome, Outcome::Failed(Code::TOO_LARGE | Code::BATCH_TOO_LARGE)) {
+                    *outcome = self.send_chunk(std::slice::from_ref(record)).await.pop().unwrap_or(Outcome::Waiting);
+                }
+            }
+            results.extend(outcomes.into_iter().zip(records).map(|(outcome, record)| match outcome {
+                Outcome::Delivered(delivered) => Ok(delivered),
+                Outcome::Failed(code) => Err(context.failure(code, record)),
+                Outcome::Waiting => {
+                    Err(Error::Unavailable(format!("a record for {} has no result; send it again", record.topic)))
+                }
+            }));
         }
         results
     }
 
-    async fn send_chunk(&self, records: &[OutRecord], results: &mut Vec<Result<Delivered, Error>>) {
+    async fn send_chunk(&self, records: &[OutRecord]) -> Vec<Outcome> {
         let context = self.inner.context();
         let (slot, call) = context.open(records.len());
         let mut handing = HandingOver { context, slot, left: records.len() };
@@ -129,12 +143,7 @@ impl Producer {
             }
         }
         call.done.notified().await;
-        let outcomes = std::mem::take(&mut *lock(&call.outcomes)).0;
-        results.extend(outcomes.into_iter().zip(records).map(|(outcome, record)| match outcome {
-            Outcome::Delivered(delivered) => Ok(delivered),
-            Outcome::Failed(code) => Err(context.failure(code, record)),
-            Outcome::Waiting => Err(Error::Unavailable(format!("a record for {} has no result; send it again", record.topic))),
-        }));
+        std::mem::take(&mut *lock(&call.outcomes)).0
     }
 
     async fn hand_over(&self, record: &OutRecord, opaque: usize) -> Result<(), Code> {

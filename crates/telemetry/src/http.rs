@@ -37,7 +37,11 @@ pub trait Role: Send + Sync + 'static {
 ///
 /// # Errors
 /// The listener failed.
-pub async fn serve<R: Role>(listener: TcpListener, role: Arc<R>, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub async fn serve<R: Role>(
+    listener: TcpListener,
+    role: Arc<R>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let routes = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready::<R>))

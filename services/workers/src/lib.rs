@@ -1,1 +1,4 @@
-//! One worker per sink, each the same road with another end.
+//! One worker per sink, each the same road with another end; and the audit that holds a worker's store to account.
+
+pub mod audit;
+pub mod raw;

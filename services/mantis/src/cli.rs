@@ -1,0 +1,248 @@
+//! What can be asked of `mantis` on the command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+/// Carries sensor readings through Kafka into the stores where a plant needs them, loses none, and can prove it.
+#[derive(Debug, Parser)]
+#[command(name = "mantis", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done but something needs attention.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Configuration file [default: mantis.toml in this folder, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of the embedded broker and stores [default: mantis-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON: one object, or one object per line
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole road in this process: embedded broker, workers, stores
+    Up(Up),
+    /// Run one worker against a broker
+    Worker(Worker),
+    /// Publish recordings as a gateway would
+    Replay(Replay),
+    /// Show what runs: lag, rates and last error of each worker
+    Status,
+    /// Look at stored readings and frames
+    #[command(subcommand)]
+    Query(Query),
+    /// Look at dead letters and send them again
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Prove that every record of the log is in the store or in the dead letters
+    Audit(Audit),
+    /// Write stored readings or frames to a file, sorted by identity
+    Export(Export),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Play the recording that comes with the program through the road
+    #[arg(long)]
+    pub demo: bool,
+    /// Address of the broker; port 0 takes a free one [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Address of the health, status and metrics pages; port 0 takes a free one [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// Which worker
+    #[arg(value_enum)]
+    pub name: WorkerName,
+    /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: Option<String>,
+    /// Address of the health, status and metrics pages; port 0 takes a free one [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum WorkerName {
+    /// Raw readings and frames into the raw store
+    Raw,
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// How to read the recordings: a mapping file
+    #[arg(long, value_name = "FILE.toml")]
+    pub mapping: PathBuf,
+    /// The recordings, files or folders
+    #[arg(required = true, value_name = "RECORDING")]
+    pub recordings: Vec<PathBuf>,
+    /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: Option<String>,
+    /// `max`, `recorded`, or a factor of the recorded speed
+    #[arg(long, default_value = "max", value_parser = parse_speed)]
+    pub speed: Speed,
+    /// Encoding of the messages
+    #[arg(long, value_enum, default_value_t = Format::Avro)]
+    pub format: Format,
+    /// Readings per message
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch: u32,
+    /// Begin again, also if an earlier replay of the same files was interrupted or done
+    #[arg(long)]
+    pub restart: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    Max,
+    Times(f64),
+}
+
+fn parse_speed(text: &str) -> Result<Speed, String> {
+    match text {
+        "max" => Ok(Speed::Max),
+        "recorded" => Ok(Speed::Times(1.0)),
+        _ => match text.trim_end_matches('x').parse::<f64>() {
+            Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
+            _ => Err("use `max`, `recorded`, or a factor above 0 such as 10".into()),
+        },
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    Avro,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Query {
+    /// List the series: assets and their sensors
+    Series,
+    /// Scalar readings of a sensor
+    Readings(Range),
+    /// Waveform frames of a sensor
+    Frames(Range),
+}
+
+#[derive(Debug, Args)]
+pub struct Range {
+    pub asset: String,
+    pub sensor: String,
+    /// From this time on, RFC 3339, e.g. 2026-01-31T08:00:00Z
+    #[arg(long)]
+    pub from: Option<Timestamp>,
+    /// Up to, not including, this time
+    #[arg(long)]
+    pub to: Option<Timestamp>,
+    /// Rows at most
+    #[arg(long, default_value_t = 1_000)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// List dead letters, one per position
+    List(DlqFilter),
+    /// Show one dead letter whole
+    Show {
+        /// topic/partition/offset, as `list` prints it
+        position: String,
+        #[command(flatten)]
+        source: DlqSource,
+    },
+    /// Send dead letters to their topics again
+    Replay(DlqFilter),
+}
+
+#[derive(Debug, Args)]
+pub struct DlqSource {
+    /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqFilter {
+    #[command(flatten)]
+    pub source: DlqSource,
+    /// Only records of this source topic
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Only this reason, by its code
+    #[arg(long, value_name = "CODE")]
+    pub reason: Option<String>,
+    /// Only this record: topic/partition/offset
+    #[arg(long, value_name = "POSITION")]
+    pub position: Option<String>,
+    /// Also those that were replayed before
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: Option<String>,
+    /// Wait up to this many seconds for the workers to reach the end of the log first
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    #[arg(value_enum)]
+    pub what: ExportWhat,
+    #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
+    pub format: ExportFormat,
+    /// File to write; `-` is standard output
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    pub output: PathBuf,
+    /// From this time on, RFC 3339
+    #[arg(long)]
+    pub from: Option<Timestamp>,
+    /// Up to, not including, this time
+    #[arg(long)]
+    pub to: Option<Timestamp>,
+    /// Add the arrival time of each row, which differs from run to run
+    #[arg(long)]
+    pub arrival: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportWhat {
+    Readings,
+    Frames,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    Csv,
+    Parquet,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check the configuration and print what holds
+    Check,
+}

@@ -1,0 +1,122 @@
+//! `mantis audit`: is every record of the log in the store or in the dead letters?
+
+use std::{io::Write, time::Duration};
+
+use anyhow::Result;
+use mantis_kafka::Admin;
+use mantis_stores::raw::RawReader;
+use mantis_workers::{
+    audit::{self, Account, FindingKind},
+    raw,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    cli,
+    config::Config,
+    exit::Exit,
+    output::{self, grouped},
+    parts,
+};
+
+const WAIT_STEP: Duration = Duration::from_millis(100);
+
+/// Audits the raw worker; exit code 3 when it does not add up or cannot be proved.
+pub async fn audit(config: &Config, args: &cli::Audit, as_json: bool, out: &mut impl Write) -> Result<Exit> {
+    let client = parts::connect(config, args.brokers.as_deref())?;
+    let store = parts::raw_reader(config)?;
+    if args.wait > 0 {
+        wait(&Admin::new(&client)?, &store, Duration::from_secs(args.wait)).await?;
+    }
+    let decoder = parts::decoder(config)?;
+    let account = audit::audit(&client, raw::GROUP, &raw::TOPICS, &store, decoder, config.decode.series_max).await?;
+    if as_json {
+        output::json_line(out, &account)?;
+    } else {
+        show(&account, out)?;
+    }
+    Ok(if account.proved { Exit::Done } else { Exit::Attention })
+}
+
+/// Waits until the store has passed the log's end of now, or the time is up.
+async fn wait(admin: &Admin, store: &impl RawReader, bound: Duration) -> Result<()> {
+    let deadline = Instant::now() + bound;
+    let cluster_id = admin.cluster_id().await?;
+    let lags = admin.lag(raw::GROUP, &raw::TOPICS).await?;
+    loop {
+        let ledger = store.ledger(&cluster_id, raw::GROUP).await?;
+        let behind = lags.iter().any(|lag| {
+            let here = |entry: &&(String, i32, i64)| *entry.0 == *lag.partition.topic && entry.1 == lag.partition.partition;
+            ledger.iter().find(here).map_or(lag.log_start, |entry| entry.2) < lag.log_end
+        });
+        if !behind || Instant::now() >= deadline {
+            return Ok(());
+        }
+        sleep(WAIT_STEP).await;
+    }
+}
+
+fn show(account: &Account, out: &mut impl Write) -> Result<()> {
+    let rows: Vec<Vec<String>> = account
+        .partitions
+        .iter()
+        .map(|p| {
+            let numbers = [p.log_start, p.audited_to, p.log_end].map(|offset| grouped(offset.unsigned_abs()));
+            let behind = grouped((p.log_end - p.audited_to).max(0).unsigned_abs());
+            std::iter::once(format!("{}/{}", p.topic, p.partition))
+                .chain(numbers)
+                .chain([behind, grouped(p.records), grouped(p.rows)])
+                .collect()
+        })
+        .collect();
+    output::table(out, &["partition", "from", "audited to", "log end", "behind", "records", "rows"], &rows)?;
+    let m = &account.matched;
+    let n = grouped;
+    writeln!(
+        out,
+        "\nrecords  {} in = {} decoded + {} dead-lettered",
+        n(account.records),
+        n(account.records_decoded),
+        n(account.records_dead_lettered)
+    )?;
+    writeln!(
+        out,
+        "rows     {} in = {} stored + {} duplicates + {} conflicts + {} rejected + {} trimmed by retention",
+        n(account.rows),
+        n(m.stored),
+        n(m.duplicates),
+        n(m.conflicts),
+        n(account.rows_rejected),
+        n(m.trimmed)
+    )?;
+    let wrong = [
+        ("missing in the store", m.missing),
+        ("different in the store", m.different),
+        ("in the store without a record", m.unexplained),
+        ("twice in the store", m.stored_twice),
+        ("refused without a dead letter", account.missing_dead_letters),
+    ];
+    for (what, count) in wrong.into_iter().filter(|(_, count)| *count > 0) {
+        writeln!(out, "WRONG    {} {what}", n(count))?;
+    }
+    for range in &account.unproved {
+        writeln!(out, "UNPROVED {}/{} [{}, {}): {}", range.topic, range.partition, range.from, range.to, range.why)?;
+    }
+    for finding in &account.findings {
+        let what = match finding.what {
+            FindingKind::Row(wrong) => format!("{wrong:?}"),
+            FindingKind::DeadLetter(missing) => format!("{missing:?}"),
+        };
+        let series = finding.series.as_ref().map_or(String::new(), |(asset, sensor)| format!(" {asset} / {sensor}"));
+        let time = finding.time_ns.map_or(String::new(), |ns| format!(" at {}", output::time(ns)));
+        let position = finding.position.as_ref().map_or(String::new(), |position| format!(" ({position})"));
+        writeln!(out, "  {what}{series}{time}{position}")?;
+    }
+    let verdict = match (account.adds_up, account.proved) {
+        (_, true) => "proved: every record is accounted for",
+        (true, false) => "adds up, but not everything could be proved",
+        (false, _) => "DOES NOT ADD UP",
+    };
+    writeln!(out, "{verdict}")?;
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! A file per command.
+
+pub mod audit;
+pub mod config_check;
+pub mod dlq;
+pub mod export;
+pub mod query;
+pub mod replay;
+pub mod status;

@@ -1,0 +1,257 @@
+//! `mantis.toml`: one file for every role. `MANTIS__SECTION__KEY` overrides a key.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+const ENV_PREFIX: &str = "MANTIS__";
+const FILE: &str = "mantis.toml";
+
+/// All settings. What a file leaves out has the default.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the embedded broker and stores.
+    pub data_dir: PathBuf,
+    pub broker: Broker,
+    pub kafka: Kafka,
+    pub http: Http,
+    pub decode: Decode,
+    /// Writer's schemas beyond our own, by the id that Confluent framing carries.
+    pub schemas: Vec<Schema>,
+    pub raw: Raw,
+}
+
+/// The embedded broker of `mantis up`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Broker {
+    pub listen: SocketAddr,
+    /// Partitions of each source topic when it is created.
+    pub partitions: i32,
+    /// Records older than this are removed once every registered group has committed them.
+    pub retention_hours: u64,
+    /// Bytes per partition above which the oldest records are removed, under the same condition.
+    pub retention_bytes: u64,
+    /// Free space on the disk below which records are refused for now.
+    pub min_free_bytes: u64,
+}
+
+/// The Kafka cluster. Without `brokers`, the embedded broker of the data folder.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    pub brokers: Option<String>,
+    /// librdkafka's own settings: TLS, SASL. A key with `_file` behind it names a file that holds the value.
+    pub properties: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    pub listen: SocketAddr,
+}
+
+/// What decoders accept.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decode {
+    /// Earliest source time.
+    pub accepted_from: Timestamp,
+    /// How far a source time may lie ahead of its record's timestamp.
+    pub accepted_ahead_s: u64,
+    /// Series (asset and sensor) that one process may know.
+    pub series_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schema {
+    pub id: u32,
+    /// The writer's schema, an `.avsc` file, relative to the configuration file.
+    pub file: PathBuf,
+}
+
+/// The raw worker and its embedded store.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    /// Rows of a batch at most.
+    pub batch_rows: usize,
+    /// Time after which a batch is written though it is not full.
+    pub linger_ms: u64,
+    /// Bytes that readings and frames may take; then the oldest by source time are deleted.
+    pub retention_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "mantis-data".into(),
+            broker: Broker::default(),
+            kafka: Kafka::default(),
+            http: Http::default(),
+            decode: Decode::default(),
+            schemas: Vec::new(),
+            raw: Raw::default(),
+        }
+    }
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9092)),
+            partitions: 4,
+            retention_hours: 7 * 24,
+            retention_bytes: 4 << 30,
+            min_free_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+impl Default for Decode {
+    fn default() -> Self {
+        // 2000-01-01T00:00:00Z, the default of the accepted range.
+        Self { accepted_from: Timestamp::constant(946_684_800, 0), accepted_ahead_s: 600, series_max: 1_000_000 }
+    }
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self { batch_rows: 20_000, linger_ms: 20, retention_bytes: 64 << 30 }
+    }
+}
+
+impl Config {
+    /// Reads `file`, or `mantis.toml` in the current folder where there is one, then applies the environment.
+    pub fn load(file: Option<&Path>) -> Result<Self> {
+        let path = match file {
+            Some(path) => Some(path),
+            None => Some(Path::new(FILE)).filter(|path| path.exists()),
+        };
+        let text = match path {
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?
+            }
+            None => String::new(),
+        };
+        let name = path.map_or("the environment".into(), |path| path.display().to_string());
+        let mut config = parse(&text, std::env::vars()).with_context(|| format!("{name} is not a valid configuration"))?;
+        let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        for schema in &mut config.schemas {
+            schema.file = folder.join(&schema.file);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        if !(1..=1024).contains(&self.broker.partitions) {
+            bail!("broker.partitions = {} is out of range: use 1 to 1024", self.broker.partitions);
+        }
+        if !(1..=1_000_000).contains(&self.raw.batch_rows) {
+            bail!("raw.batch_rows = {} is out of range: use 1 to 1000000", self.raw.batch_rows);
+        }
+        if self.raw.linger_ms > 60_000 {
+            bail!("raw.linger_ms = {} is out of range: use 0 to 60000", self.raw.linger_ms);
+        }
+        Ok(())
+    }
+}
+
+/// The text first and by itself, so that its errors name line and column; then with the environment's keys over it.
+fn parse(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Config> {
+    let config: Config = toml::from_str(text).map_err(|error| anyhow::anyhow!(with_nearest(&error)))?;
+    let mut table: toml::Table = text.parse()?;
+    let mut overridden = false;
+    for (key, value) in env {
+        if let Some(path) = key.strip_prefix(ENV_PREFIX) {
+            set(&mut table, &path.to_lowercase(), &value).with_context(|| format!("the environment's {key}"))?;
+            overridden = true;
+        }
+    }
+    if !overridden {
+        return Ok(config);
+    }
+    table
+        .try_into()
+        .map_err(|error| anyhow::anyhow!("with the {ENV_PREFIX}... keys of the environment: {}", with_nearest(&error)))
+}
+
+fn set(table: &mut toml::Table, path: &str, value: &str) -> Result<()> {
+    match path.split_once("__") {
+        Some((section, rest)) => match table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new())) {
+            toml::Value::Table(inner) => set(inner, rest, value),
+            _ => bail!("{section} is not a section"),
+        },
+        None => {
+            // A value that reads as TOML is one (numbers, booleans, arrays); anything else is a string.
+            let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
+            table.insert(path.to_owned(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));
+            Ok(())
+        }
+    }
+}
+
+/// serde's "unknown field" error lists the known ones between backticks: name the nearest.
+fn with_nearest(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let names: Vec<&str> = error.message().split('`').skip(1).step_by(2).collect();
+    match names.split_first() {
+        Some((unknown, known)) if error.message().starts_with("unknown field") => {
+            let nearest =
+                known.iter().max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)));
+            match nearest {
+                Some(nearest) => format!("{}\ndid you mean `{nearest}`?", text.trim_end()),
+                None => text,
+            }
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = parse("", env(&[])).unwrap();
+        assert_eq!(config.broker.listen.port(), 9092);
+        assert_eq!(config.decode.accepted_from.to_string(), "2000-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_line_and_nearest_known_key() {
+        let error = parse("[broker]\npartitons = 3\n", env(&[])).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+        assert!(error.contains("did you mean `partitions`?"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let vars = [("MANTIS__BROKER__PARTITIONS", "8"), ("MANTIS__KAFKA__BROKERS", "kafka-1:9092"), ("HOME", "x")];
+        let config = parse("[broker]\npartitions = 3", env(&vars)).unwrap();
+        assert_eq!(config.broker.partitions, 8);
+        assert_eq!(config.kafka.brokers.as_deref(), Some("kafka-1:9092"));
+        let error = parse("", env(&[("MANTIS__BROKER__PARTITION", "8")])).unwrap_err().to_string();
+        assert!(error.contains("did you mean `partitions`?"), "{error}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The parts that commands are built from, made out of the configuration.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use mantis_kafka::ClientConfig;
+use mantis_pipeline::Limits;
+use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema};
+use mantis_stores::raw::sqlite::SqliteRawReader;
+use mantis_workers::raw::RecordDecoder;
+
+use crate::{config::Config, exit::Usage, run_file};
+
+/// Where the embedded raw store lies.
+pub fn raw_path(config: &Config) -> PathBuf {
+    config.data_dir.join("raw.db")
+}
+
+/// The embedded raw store, to be read.
+pub fn raw_reader(config: &Config) -> Result<SqliteRawReader> {
+    Ok(SqliteRawReader::open(raw_path(config))?)
+}
+
+/// How Kafka is reached: the command's own `--brokers`, the configuration's, or the `up` that runs on the data folder.
+pub fn connect(config: &Config, brokers: Option<&str>) -> Result<ClientConfig> {
+    let brokers = match brokers.or(config.kafka.brokers.as_deref()) {
+        Some(brokers) => brokers.to_owned(),
+        None => run_file::find(&config.data_dir)?.brokers.to_string(),
+    };
+    client(config, &brokers).map_err(|error| Usage(error).into())
+}
+
+/// A client of the cluster at `brokers`.
+pub fn client(config: &Config, brokers: &str) -> Result<ClientConfig> {
+    let client =
+        ClientConfig { brokers: brokers.to_owned(), properties: config.kafka.properties.clone(), client_id: "mantis".into() };
+    client.check().context("[kafka] properties")?;
+    Ok(client)
+}
+
+/// The decoder of the raw topics.
+pub fn decoder(config: &Config) -> Result<RecordDecoder> {
+    let mut registered = Vec::new();
+    for schema in &config.schemas {
+        let avsc = std::fs::read_to_string(&schema.file)
+            .with_context(|| format!("cannot read {}, the schema with id {}", schema.file.display(), schema.id))?;
+        registered.push(RegisteredSchema { id: schema.id, avsc });
+    }
+    let from_ns = i64::try_from(config.decode.accepted_from.as_nanosecond())
+        .context("decode.accepted_from is out of range: use a year from 1678 to 2261")?;
+    let ahead_ms = i64::try_from(config.decode.accepted_ahead_s).ok().and_then(|s| s.checked_mul(1000));
+    let ahead_ms = ahead_ms.context("decode.accepted_ahead_s is out of range")?;
+    let config = DecoderConfig {
+        accepted_times: AcceptedTimes { from_ns, ahead_ms },
+        series_max: config.decode.series_max,
+        registered,
+        ..DecoderConfig::default()
+    };
+    RecordDecoder::new(config).context("[[schemas]]")
+}
+
+/// The road's bounds.
+pub fn limits(config: &Config) -> Limits {
+    Limits { rows_max: config.raw.batch_rows, linger_ms: config.raw.linger_ms, ..Limits::default() }
+}
+
+/// The embedded broker's settings.
+pub fn broker(config: &Config) -> mantis_broker::Config {
+    let mut broker = mantis_broker::Config::new(config.data_dir.join("broker"));
+    broker.default_partitions = config.broker.partitions;
+    broker.min_free_bytes = config.broker.min_free_bytes;
+    broker.topic_defaults.log.retention_bytes = Some(config.broker.retention_bytes);
+    broker.topic_defaults.log.retention_ms = i64::try_from(config.broker.retention_hours.saturating_mul(3_600_000)).ok();
+    broker
+}

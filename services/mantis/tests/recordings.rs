@@ -1,0 +1,241 @@
+//! Real recordings through the whole road, undisturbed and under SIGKILL.
+
+mod common;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use common::{
+    Up, json, mantis,
+    recordings::{Figures, csv, frames, readings, replays},
+    run,
+};
+use mantis_stores::raw::sqlite::SqliteRawReader;
+use serde_json::Value;
+
+#[test]
+fn the_recordings_arrive_whole_and_their_figures_agree_with_the_truth() {
+    let Some(data) = mantis_testing::recordings() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    for (mapping, recording) in replays(&data) {
+        run(folder.path(), &["replay", "--mapping", mapping.to_str().unwrap(), recording.to_str().unwrap()], 0);
+    }
+    let account = json(folder.path(), &["audit", "--wait", "120"], 0);
+    assert_eq!(account["proved"], true, "{account}");
+    let store = SqliteRawReader::open(folder.path().join("raw.db")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        skab(&store, &data.join("truth/skab_sensor_stats.csv")).await;
+        pdm(&store, &data.join("truth/pdm_telemetry_stats.csv")).await;
+        cwru(&store, &data.join("truth/cwru_records.csv"), &data).await;
+        femto(&store, &data.join("truth/femto_Bearing2_7.csv")).await;
+    });
+    up.stop();
+}
+
+async fn skab(store: &SqliteRawReader, truth: &Path) {
+    let rows = csv(truth);
+    assert_eq!(rows.len(), 35 * 8);
+    for row in &rows {
+        let asset = format!("skab-{}", row["file"].trim_end_matches(".csv").replace('/', "-"));
+        let what = format!("{asset} {}", row["sensor"]);
+        let figures = Figures::of(&readings(store, &asset, &row["sensor"]).await);
+        assert_eq!(figures.count.to_string(), row["count"], "{what}");
+        assert_eq!(figures.min, row["min"].parse::<f64>().unwrap(), "{what}");
+        assert_eq!(figures.max, row["max"].parse::<f64>().unwrap(), "{what}");
+        figures.agree(&what, figures.mean, &row["mean"]);
+        figures.agree(&what, figures.std, &row["std_pop"]);
+    }
+}
+
+async fn pdm(store: &SqliteRawReader, truth: &Path) {
+    let rows = csv(truth);
+    assert_eq!(rows.len(), 20);
+    for row in &rows {
+        for sensor in ["volt", "rotate", "pressure", "vibration"] {
+            let asset = format!("pdm-{}", row["machineID"]);
+            let what = format!("{asset} {sensor}");
+            let truth = |figure: &str| row[&format!("{sensor}_{figure}")].as_str();
+            let figures = Figures::of(&readings(store, &asset, sensor).await);
+            assert_eq!(figures.count.to_string(), truth("count"), "{what}");
+            assert_eq!(figures.min, truth("min").parse::<f64>().unwrap(), "{what}");
+            assert_eq!(figures.max, truth("max").parse::<f64>().unwrap(), "{what}");
+            figures.agree(&what, figures.mean, truth("mean"));
+            figures.agree(&what, figures.std, truth("std_pop"));
+        }
+    }
+}
+
+async fn cwru(store: &SqliteRawReader, truth: &Path, data: &Path) {
+    let mut compared = 0;
+    for row in csv(truth) {
+        if !data.join(format!("cwru/{}_{}.f64le", row["file"], row["channel"])).exists() {
+            continue;
+        }
+        let asset = format!("cwru-{}_{}", row["file"], row["channel"]);
+        let samples: Vec<f64> =
+            frames(store, &asset, "acceleration").await.into_iter().flat_map(|(_, samples)| samples).collect();
+        let figures = Figures::of(&samples);
+        assert_eq!(figures.count.to_string(), row["n"], "{asset}");
+        figures.agree(&asset, figures.mean, &row["mean"]);
+        figures.agree(&asset, figures.std, &row["std"]);
+        figures.agree(&asset, figures.rms, &row["rms"]);
+        figures.agree(&asset, figures.peak, &row["peak"]);
+        figures.agree(&asset, figures.max - figures.min, &row["p2p"]);
+        compared += 1;
+    }
+    assert_eq!(compared, 4);
+}
+
+async fn femto(store: &SqliteRawReader, truth: &Path) {
+    let rows = csv(truth);
+    assert_eq!(rows.len(), 460);
+    for channel in ["horizontal", "vertical"] {
+        let stored = frames(store, "femto-Bearing2_7", channel).await;
+        let truths: Vec<_> = rows.iter().filter(|row| row["channel"] == channel).collect();
+        assert_eq!(stored.len(), truths.len());
+        for ((start_ns, samples), row) in stored.iter().zip(truths) {
+            let what = format!("{} {channel}", row["file"]);
+            let figures = Figures::of(samples);
+            let time_of_day_s = (start_ns % 86_400_000_000_000) as f64 / 1e9;
+            assert!((time_of_day_s - row["time_of_day_s"].parse::<f64>().unwrap()).abs() < 1e-6, "{what}: {time_of_day_s}");
+            assert_eq!(figures.count.to_string(), row["n"], "{what}");
+            figures.agree(&what, figures.mean, &row["mean"]);
+            figures.agree(&what, figures.std, &row["std"]);
+            figures.agree(&what, figures.rms, &row["rms"]);
+            figures.agree(&what, figures.peak, &row["peak"]);
+        }
+    }
+}
+
+const KILLS: u64 = 20;
+const SEED: u64 = 0x6b69_6c6c;
+/// Records between two kills at most.
+const STEP_RECORDS: u64 = 600;
+
+/// At each kill the test holds the store's write lock, so that progress stands still and the worker has a batch in its
+/// hands; in every other one it lets go just before, so that the batch's transaction may have begun, or ended.
+#[test]
+fn twenty_kills_in_the_middle_of_work_change_no_stored_reading() {
+    let Some(data) = mantis_testing::recordings() else { return };
+    let undisturbed = tempfile::tempdir().unwrap();
+    let up = Up::start(undisturbed.path(), &[]);
+    let mut gateway = Gateway::new(undisturbed.path(), &up.brokers, replays(&data));
+    gateway.finish();
+    json(undisturbed.path(), &["audit", "--wait", "120"], 0);
+    let expected = exports(undisturbed.path());
+    up.stop();
+
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("MANTIS__RAW__BATCH_ROWS", "2000")];
+    let mut up = Up::start(folder.path(), &settings);
+    let listen = up.brokers.clone();
+    let mut gateway = Gateway::new(folder.path(), &listen, replays(&data));
+    let mut seed = SEED;
+    for kill in 0..KILLS {
+        let target = stored_records(folder.path()) + 1 + random(&mut seed) % STEP_RECORDS;
+        up.wait_until("at the next point of progress", |_| {
+            gateway.go_on();
+            stored_records(folder.path()) >= target
+        });
+        let store = hold_write_lock(folder.path());
+        up.wait_until("in the middle of a batch", |up| {
+            gateway.go_on();
+            rows_in_flight(&up.status()) > 0
+        });
+        if kill % 2 == 1 {
+            drop(store);
+        }
+        up.kill();
+        up = Up::start_at(folder.path(), &listen, &settings);
+    }
+    gateway.finish();
+    let account = json(folder.path(), &["audit", "--wait", "120"], 0);
+    assert_eq!(account["proved"], true, "{account}");
+    assert!(exports(folder.path()) == expected, "stored readings or frames differ from those of the undisturbed run");
+    up.stop();
+}
+
+/// Replays one recording after the other, through whatever happens to the broker.
+struct Gateway {
+    waiting: Vec<Command>,
+    running: Option<Child>,
+}
+
+impl Gateway {
+    fn new(data_dir: &Path, brokers: &str, replays: Vec<(PathBuf, PathBuf)>) -> Self {
+        let command = |(mapping, recording): (PathBuf, PathBuf)| {
+            let mut command = mantis(data_dir);
+            command.args(["replay", "--brokers", brokers, "--mapping"]).arg(mapping).arg(recording);
+            command.stdout(Stdio::null()).stderr(Stdio::inherit());
+            command
+        };
+        Self { waiting: replays.into_iter().rev().map(command).collect(), running: None }
+    }
+
+    /// Starts the next replay when the one before has ended well; true while there is one.
+    fn go_on(&mut self) -> bool {
+        if let Some(child) = &mut self.running {
+            let Some(status) = child.try_wait().unwrap() else { return true };
+            assert!(status.success(), "a replay ended with {status}");
+        }
+        self.running = self.waiting.pop().map(|mut command| command.spawn().unwrap());
+        self.running.is_some()
+    }
+
+    fn finish(&mut self) {
+        while self.go_on() {
+            if let Some(child) = &mut self.running {
+                child.wait().unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.running.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Readings and frames of the store, as exported: without arrival times, sorted by identity.
+fn exports(data_dir: &Path) -> [Vec<u8>; 2] {
+    ["readings", "frames"].map(|what| run(data_dir, &["export", what, "--format", "csv"], 0).stdout)
+}
+
+/// Records that the store's ledger has passed.
+fn stored_records(data_dir: &Path) -> u64 {
+    let store = rusqlite::Connection::open(data_dir.join("raw.db")).unwrap();
+    let passed: i64 = store.query_row("SELECT coalesce(sum(next_offset), 0) FROM ledger", [], |row| row.get(0)).unwrap();
+    passed.unsigned_abs()
+}
+
+/// Nothing is written to the store until the connection is dropped.
+fn hold_write_lock(data_dir: &Path) -> rusqlite::Connection {
+    let store = rusqlite::Connection::open(data_dir.join("raw.db")).unwrap();
+    store.busy_timeout(Duration::from_secs(30)).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store
+}
+
+/// Rows that the raw worker has decoded and not finished.
+fn rows_in_flight(status: &Value) -> u64 {
+    let topics = status["workers"][0]["topics"].as_array().unwrap();
+    topics.iter().map(|topic| topic["rows_in_flight"].as_u64().unwrap()).sum()
+}
+
+/// The next number of a small, fixed sequence (splitmix64).
+fn random(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *seed;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,175 @@
+//! Reads the log and its dead letters again.
+
+use std::collections::HashMap;
+
+use mantis_kafka::{Admin, ClientConfig, Reader, dead_letter};
+use mantis_pipeline::{Columns, Decoder, Record, RecordBatch, RowReject, TopicPartition};
+use mantis_schemas::SeriesId;
+use mantis_stores::raw::RawColumns;
+
+use super::{
+    Account, AuditError, Finding, FindingKind, Names, PartitionAccount, Position,
+    account::MissingDeadLetter,
+    book::{Book, Entry, Kind, Side, hash_frame, hash_reading},
+    dead_letter_topics,
+    dead_letters::Refused,
+};
+use crate::raw::RecordDecoder;
+
+/// The dead letters of `group`, by the partition they came from.
+pub(super) async fn dead_letters(
+    client: &ClientConfig,
+    admin: &Admin,
+    group: &str,
+    topics: &[&str],
+) -> Result<HashMap<TopicPartition, Refused>, AuditError> {
+    let mut refused: HashMap<TopicPartition, Refused> = HashMap::new();
+    for topic in dead_letter_topics(topics) {
+        for partition in admin.partitions(&topic).await? {
+            let (start, end) = admin.watermarks(&partition).await?;
+            let mut reader = Reader::open(client, partition, start, end)?;
+            while let Some(batch) = reader.next().await? {
+                for index in 0..batch.len() {
+                    let Some(origin) = dead_letter::origin(&batch.headers(index)) else { continue };
+                    if origin.group == group && origin.replayed_ms.is_none() {
+                        refused.entry(origin.partition).or_default().add(origin.offset, origin.rows.iter().map(|row| row.row));
+                    }
+                }
+            }
+        }
+    }
+    Ok(refused)
+}
+
+/// Reads one partition into the book.
+pub(super) struct LogReader<'a> {
+    pub client: &'a ClientConfig,
+    pub partition: &'a TopicPartition,
+    /// The partition's number in the book.
+    pub number: u32,
+    pub audited_to: i64,
+    pub refused: &'a Refused,
+    pub decoder: &'a mut RecordDecoder,
+    pub names: &'a mut Names,
+    pub book: &'a mut Book,
+    pub account: &'a mut Account,
+}
+
+impl LogReader<'_> {
+    /// Reads `[from, to)`.
+    pub(super) async fn read(&mut self, from: i64, to: i64) -> Result<(), AuditError> {
+        let mut here = PartitionAccount {
+            topic: self.partition.topic.to_string(),
+            partition: self.partition.partition,
+            log_start: from,
+            audited_to: self.audited_to,
+            log_end: to,
+            records: 0,
+            rows: 0,
+        };
+        let mut columns = self.decoder.columns(&self.partition.topic);
+        let mut rejects = Vec::new();
+        let mut series = SeriesNumbers::default();
+        let mut reader = Reader::open(self.client, self.partition.clone(), from, to)?;
+        while let Some(batch) = reader.next().await? {
+            for index in 0..batch.len() {
+                columns.truncate(0);
+                rejects.clear();
+                let record = batch.record(index);
+                let decoded = self.decoder.decode(&record, &mut columns, &mut rejects);
+                let rows = if decoded.is_ok() { self.enter_rows(&record, &columns, &rejects, &mut series)? } else { 0 };
+                if record.offset < self.audited_to {
+                    here.records += 1;
+                    here.rows += rows;
+                    self.count(&record, decoded.is_ok(), rows, &rejects);
+                }
+            }
+        }
+        self.account.partitions.push(here);
+        Ok(())
+    }
+
+    fn count(&mut self, record: &Record<'_>, decoded: bool, rows: u64, rejects: &[RowReject]) {
+        self.account.records += 1;
+        self.account.rows += rows;
+        if decoded {
+            self.account.records_decoded += 1;
+            for reject in rejects {
+                if self.refused.has_row(record.offset, reject.row) {
+                    self.account.rows_rejected += 1;
+                } else {
+                    self.dead_letter_missing(record.offset);
+                }
+            }
+        } else if self.refused.has_record(record.offset) {
+            self.account.records_dead_lettered += 1;
+        } else {
+            self.dead_letter_missing(record.offset);
+        }
+    }
+
+    fn dead_letter_missing(&mut self, offset: i64) {
+        self.account.missing_dead_letters += 1;
+        if self.account.findings.len() < super::FINDINGS_MAX {
+            let position = Position { topic: self.partition.topic.to_string(), partition: self.partition.partition, offset };
+            self.account.findings.push(Finding {
+                what: FindingKind::DeadLetter(MissingDeadLetter::MissingDeadLetter),
+                series: None,
+                time_ns: None,
+                position: Some(position),
+            });
+        }
+    }
+
+    /// Enters the good rows and returns the number of all rows. A row that is good now but has a dead letter was
+    /// refused then (by the store, or by another configuration): the store may have it, and it counts as rejected.
+    fn enter_rows(
+        &mut self,
+        record: &Record<'_>,
+        columns: &RawColumns,
+        rejects: &[RowReject],
+        series: &mut SeriesNumbers,
+    ) -> Result<u64, AuditError> {
+        let (mut row, mut next_reject) = (0, rejects.iter().peekable());
+        for index in 0..columns.rows() {
+            while next_reject.next_if(|reject| reject.row == row).is_some() {
+                row += 1;
+            }
+            let refused = self.refused.has_row(record.offset, row);
+            let audited = record.offset < self.audited_to;
+            if refused && audited {
+                self.account.rows_rejected += 1;
+            }
+            let (id, kind, time_ns, hash) = match columns {
+                RawColumns::Readings(r) => {
+                    (r.series[index], Kind::Reading, r.time_ns[index], hash_reading(r.value[index], r.quality[index]))
+                }
+                RawColumns::Frames(f) => (f.series[index], Kind::Frame, f.start_ns[index], hash_frame(&f.frame(index))),
+            };
+            let side = if audited && !refused { Side::Required } else { Side::Allowed };
+            let series = series.number(id, self.decoder, self.names)?;
+            let (partition, offset) = (self.number, record.offset);
+            self.book.add(&Entry { series, kind, time_ns, side, partition, offset, row, hash })?;
+            row += 1;
+        }
+        Ok((columns.rows() + rejects.len()) as u64)
+    }
+}
+
+/// The decoder's series numbers as the audit's, looked up once each.
+#[derive(Default)]
+struct SeriesNumbers(Vec<Option<SeriesId>>);
+
+impl SeriesNumbers {
+    fn number(&mut self, id: SeriesId, decoder: &RecordDecoder, names: &mut Names) -> Result<SeriesId, AuditError> {
+        if let Some(Some(known)) = self.0.get(id.index()) {
+            return Ok(*known);
+        }
+        let series = decoder.series().read().get(id.index()).cloned();
+        // The decoder has numbered every series of the columns it wrote.
+        let number = series.map_or(Ok(id), |series| names.number(&series))?;
+        self.0.resize(self.0.len().max(id.index() + 1), None);
+        self.0[id.index()] = Some(number);
+        Ok(number)
+    }
+}

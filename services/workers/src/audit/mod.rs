@@ -1,0 +1,231 @@
+//! The audit: proves by position that every record of the log is in the store or in the dead letters.
+//!
+//! It reads the log again, decodes it as the worker did, and matches every row with the store by identity and content:
+//! records in = decoded + dead-lettered; rows = distinct stored + duplicates + conflicts + rejected. The store is read
+//! while workers go on writing, so the log is read beyond the audited position too: rows there may be stored already.
+
+mod account;
+mod book;
+mod dead_letters;
+mod log;
+
+use std::{collections::HashMap, ops::Range};
+
+pub use account::{Account, Finding, FindingKind, PartitionAccount, Unproved};
+pub use book::{Matched, Wrong};
+pub use dead_letters::Position;
+use mantis_kafka::{Admin, ClientConfig};
+use mantis_pipeline::{Fault, TopicPartition};
+use mantis_schemas::{Frame, Series, SeriesId, SeriesInterner, topics};
+use mantis_stores::raw::{RawReader, StoredFrame, StoredReading};
+
+use self::{
+    book::{Book, Entry, Kind, Side, hash_frame, hash_reading},
+    dead_letters::Refused,
+    log::LogReader,
+};
+use crate::raw::RecordDecoder;
+
+const FINDINGS_MAX: usize = 100;
+const READINGS_PAGE: usize = 50_000;
+const FRAMES_PAGE: usize = 16;
+const ALL_TIMES: Range<i64> = i64::MIN..i64::MAX;
+
+/// The audit could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The log could not be read.
+    #[error("the log cannot be read: {0}")]
+    Kafka(#[from] mantis_kafka::Error),
+    /// The store could not be read.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] Fault),
+    /// The temporary files of the audit could not be written or read.
+    #[error("the audit's temporary files failed ({0}): free space in the temporary folder, or set TMPDIR")]
+    Spill(#[from] std::io::Error),
+    /// More series than the audit may know.
+    #[error("log and store have more than {0} series: raise decode.series_max")]
+    TooManySeries(usize),
+}
+
+/// A partition with the offsets that frame its audit.
+struct Frontier {
+    partition: TopicPartition,
+    log_start: i64,
+    /// The store is held to account for what is below.
+    audited_to: i64,
+}
+
+/// Audits `group`, whose worker writes `topics` into `store`.
+///
+/// # Errors
+/// Log or store could not be read; what does not add up is no error but part of the account.
+pub async fn audit(
+    client: &ClientConfig,
+    group: &str,
+    topics: &[&str],
+    store: &impl RawReader,
+    mut decoder: RecordDecoder,
+    series_max: usize,
+) -> Result<Account, AuditError> {
+    let admin = Admin::new(client)?;
+    let mut account = Account { cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
+    // First the positions, then the store, then the log's end: what the store has is then surely in the log that is read.
+    let frontiers = frontiers(&admin, group, topics, store, &mut account).await?;
+    let mut names = Names { interner: SeriesInterner::new(series_max), series_max };
+    let mut book = Book::new()?;
+    enter_store(store, &mut names, &mut book).await?;
+    let refused = log::dead_letters(client, &admin, group, topics).await?;
+    for (index, frontier) in frontiers.iter().enumerate() {
+        let (_, log_end) = admin.watermarks(&frontier.partition).await?;
+        let none = Refused::default();
+        let mut reader = LogReader {
+            client,
+            partition: &frontier.partition,
+            number: index as u32,
+            audited_to: frontier.audited_to,
+            refused: refused.get(&frontier.partition).unwrap_or(&none),
+            decoder: &mut decoder,
+            names: &mut names,
+            book: &mut book,
+            account: &mut account,
+        };
+        reader.read(frontier.log_start, log_end).await?;
+    }
+    close(book, store.retained_from().await?, &frontiers, &names, &mut account)?;
+    account.conclude();
+    Ok(account)
+}
+
+async fn frontiers(
+    admin: &Admin,
+    group: &str,
+    topics: &[&str],
+    store: &impl RawReader,
+    account: &mut Account,
+) -> Result<Vec<Frontier>, AuditError> {
+    let ledger: HashMap<(String, i32), i64> = store
+        .ledger(&account.cluster_id, group)
+        .await?
+        .into_iter()
+        .map(|(topic, partition, next)| ((topic, partition), next))
+        .collect();
+    let mut frontiers = Vec::new();
+    for lag in admin.lag(group, topics).await? {
+        let (topic, number) = (lag.partition.topic.to_string(), lag.partition.partition);
+        let committed = lag.committed.unwrap_or(0);
+        let audited_to = ledger.get(&(topic.clone(), number)).copied().unwrap_or(committed);
+        let mut unproved = |from: i64, to: i64, why: &str| {
+            account.unproved.push(Unproved { topic: topic.clone(), partition: number, from, to, why: why.to_owned() });
+        };
+        if lag.log_start > 0 {
+            unproved(
+                0,
+                lag.log_start,
+                "the log no longer has these records (retention, or they were deleted): audit more often than retention removes",
+            );
+        }
+        if audited_to < committed {
+            unproved(
+                audited_to,
+                committed,
+                "the group has committed these records but the store's ledger has not passed them: restart the worker, it reads them again",
+            );
+        }
+        if audited_to > lag.log_end {
+            unproved(
+                lag.log_end,
+                audited_to,
+                "the store has passed these positions but the log does not have them: the log was cut or replaced",
+            );
+        }
+        frontiers.push(Frontier { partition: lag.partition, log_start: lag.log_start, audited_to });
+    }
+    Ok(frontiers)
+}
+
+/// The audit's own numbers for series, over log and store.
+struct Names {
+    interner: SeriesInterner,
+    series_max: usize,
+}
+
+impl Names {
+    fn number(&mut self, series: &Series) -> Result<SeriesId, AuditError> {
+        self.interner.intern(&series.asset, &series.sensor).ok_or(AuditError::TooManySeries(self.series_max))
+    }
+}
+
+async fn enter_store(store: &impl RawReader, names: &mut Names, book: &mut Book) -> Result<(), AuditError> {
+    for series in store.series().await? {
+        let id = names.number(&series)?;
+        let stored =
+            |kind, time_ns, hash| Entry { series: id, kind, time_ns, side: Side::Stored, partition: 0, offset: 0, row: 0, hash };
+        let mut times = ALL_TIMES;
+        loop {
+            let page = store.readings(&series, times.clone(), READINGS_PAGE).await?;
+            for StoredReading { time_ns, value, quality, .. } in &page {
+                book.add(&stored(Kind::Reading, *time_ns, hash_reading(*value, *quality)))?;
+            }
+            let Some(last) = page.last() else { break };
+            times.start = last.time_ns + 1;
+        }
+        times = ALL_TIMES;
+        loop {
+            let page = store.frames(&series, times.clone(), FRAMES_PAGE).await?;
+            for frame in &page {
+                book.add(&stored(Kind::Frame, frame.start_ns, hash_frame(&borrowed(frame, id))))?;
+            }
+            let Some(last) = page.last() else { break };
+            times.start = last.start_ns + 1;
+        }
+    }
+    Ok(())
+}
+
+fn borrowed(frame: &StoredFrame, series: SeriesId) -> Frame<'_> {
+    Frame {
+        series,
+        start_ns: frame.start_ns,
+        sample_rate_hz: frame.sample_rate_hz,
+        format: frame.format,
+        scale: frame.scale,
+        quality: frame.quality,
+        arrival_ms: frame.arrival_ms,
+        samples: &frame.samples,
+    }
+}
+
+fn close(
+    book: Book,
+    retained_from_ns: Option<i64>,
+    frontiers: &[Frontier],
+    names: &Names,
+    account: &mut Account,
+) -> Result<(), AuditError> {
+    let table = names.interner.table();
+    let table = table.read();
+    let findings = &mut account.findings;
+    account.matched = book.close(retained_from_ns, |discrepancy| {
+        if findings.len() < FINDINGS_MAX {
+            let entry = discrepancy.entry;
+            let position = frontiers.get(entry.partition as usize).filter(|_| entry.side != Side::Stored);
+            findings.push(Finding {
+                what: FindingKind::Row(discrepancy.what),
+                series: table.get(entry.series.index()).map(|s| (s.asset.to_string(), s.sensor.to_string())),
+                time_ns: Some(entry.time_ns),
+                position: position.map(|f| Position {
+                    topic: f.partition.topic.to_string(),
+                    partition: f.partition.partition,
+                    offset: entry.offset,
+                }),
+            });
+        }
+    })?;
+    Ok(())
+}
+
+/// The dead-letter topics of `topics`.
+fn dead_letter_topics(topics: &[&str]) -> Vec<String> {
+    topics.iter().map(|topic| topics::dead_letter(topic)).collect()
+}

@@ -1,0 +1,86 @@
+//! The raw worker: every reading and frame into the raw store.
+
+mod decode;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use decode::RecordDecoder;
+use mantis_kafka::{ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer};
+use mantis_pipeline::{Limits, Shutdown, Status, Stopped};
+use mantis_schemas::topics;
+use mantis_stores::raw::sqlite::{LedgerIdentity, OpenError, Retention, SqliteConfig, SqliteRaw};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The worker's consumer group.
+pub const GROUP: &str = "mantis-raw";
+/// The topics it reads.
+pub const TOPICS: [&str; 2] = [topics::READINGS, topics::WAVEFORMS];
+/// How often the store's retention runs.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why the raw worker could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Kafka's client could not be made.
+    #[error(transparent)]
+    Kafka(#[from] mantis_kafka::Error),
+    /// Going on would have been wrong.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The parts of a raw worker with the embedded store.
+#[derive(Debug)]
+pub struct Worker {
+    /// How Kafka is reached.
+    pub client: ClientConfig,
+    /// The cluster whose positions the store's ledger keeps.
+    pub cluster_id: String,
+    /// The store's file.
+    pub store: PathBuf,
+    /// What the store keeps.
+    pub retention: Retention,
+    /// Turns records into rows.
+    pub decoder: RecordDecoder,
+    /// The road's bounds.
+    pub limits: Limits,
+    /// The worker's account of itself.
+    pub status: Arc<Status>,
+}
+
+impl Worker {
+    /// Works until `shutdown`, or until going on would be wrong.
+    ///
+    /// # Errors
+    /// The store cannot be opened, Kafka's settings cannot be used, or an end of the road has failed for good.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
+        let Self { client, cluster_id, store, retention, decoder, limits, status } = self;
+        let ledger = LedgerIdentity { cluster_id, group: GROUP.to_owned() };
+        let store = SqliteRaw::open(store, decoder.series(), ledger, SqliteConfig::default())?;
+        let source = Consumer::new(&client, &ConsumerConfig::new(GROUP, TOPICS))?;
+        let dead_letters = Arc::new(DeadLetterProducer::new(&client, GROUP)?);
+        let keeping = tokio::spawn(keep(store.clone(), retention));
+        let ended = mantis_pipeline::run(source, decoder, Arc::new(store), dead_letters, limits, status, shutdown).await;
+        keeping.abort();
+        Ok(ended?)
+    }
+}
+
+/// Holds the store to its bounds, again and again. What fails is tried again at the next turn.
+async fn keep(store: SqliteRaw, retention: Retention) {
+    let mut turns = interval(RETENTION_INTERVAL);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        match store.retain(retention).await {
+            Ok(trimmed) if trimmed.readings + trimmed.frames > 0 => {
+                tracing::info!(trimmed.readings, trimmed.frames, "raw store trimmed to its bounds");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "raw store could not be trimmed"),
+        }
+    }
+}
