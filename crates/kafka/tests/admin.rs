@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use mantis_kafka::{ClientConfig, Error, NewTopic, Producer, Reader, SettingDiffers};
-use mantis_pipeline::{RecordBatch, Source};
+use mantis_pipeline::Source;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn making_a_topic_again_changes_nothing_and_tells_what_differs() {
@@ -78,7 +78,8 @@ async fn a_partition_that_does_not_exist_has_no_positions() {
 async fn asking_brokers_that_are_away_ends_within_the_bound() {
     let admin = mantis_kafka::Admin::new(&ClientConfig::new("127.0.0.1:1")).unwrap();
     let began = Instant::now();
-    let (id, topics, ends) = tokio::join!(admin.cluster_id(), admin.topics(), admin.watermarks(&partition(0)));
+    let asked = partition(0);
+    let (id, topics, ends) = tokio::join!(admin.cluster_id(), admin.topics(), admin.watermarks(&asked));
     assert!(id.is_err() && topics.is_err() && ends.is_err());
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }

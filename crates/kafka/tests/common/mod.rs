@@ -1,5 +1,6 @@
 //! A broker of its own per test, and a consumer driven by hand.
 #![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
