@@ -22,7 +22,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What was read from a recording so far. `cells = readings + samples + blanks + refused cells`; a refused row counts once.
+/// What was read from a recording so far. A row that is refused whole counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Files read to their end.

@@ -132,6 +132,7 @@ struct Open {
 enum Reader {
     Table(Box<Table>),
     Raw(Box<Raw>),
+    Empty,
 }
 
 impl Recording {
@@ -267,6 +268,7 @@ impl Reader {
         match self {
             Self::Table(table) => table.next(output, totals),
             Self::Raw(raw) => raw.next(output, totals),
+            Self::Empty => Ok(false),
         }
     }
 }
@@ -277,7 +279,10 @@ fn open(file: &Planned, read: Arc<AtomicU64>) -> Result<Reader, Error> {
         (Some(raw), Some(frames)) => {
             Raw::open(reader, &file.source, &file.mapping, (raw, frames)).map(|raw| Reader::Raw(Box::new(raw)))
         }
-        _ => Table::open(reader, &file.source, &file.mapping, file.days).map(|table| Reader::Table(Box::new(table))),
+        _ => Ok(match Table::open(reader, &file.source, &file.mapping, file.days)? {
+            Some(table) => Reader::Table(Box::new(table)),
+            None => Reader::Empty,
+        }),
     }
 }
 

@@ -48,20 +48,24 @@ enum Layout {
 }
 
 impl Table {
+    /// `None` where the file is empty.
     pub(crate) fn open(
         reader: Box<dyn BufRead + Send>,
         source: &Source,
         mapping: &Arc<Mapping>,
         days: i64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Option<Self>, Error> {
         let io = |error| Error::io(source.path())(error);
         let wrong = |what: String| Error::File { file: source.label.to_string(), what };
         let mut rows = Rows::open(reader, &mapping.csv).map_err(io)?;
+        if rows.width().map_err(io)? == 0 {
+            return Ok(None);
+        }
         let columns = columns(&mut rows, mapping, source)?;
         let column = |name: &str| number_of(&columns, name);
         let rate_hz = mapping.frames.as_ref().map(|frames| frames.rate_hz);
         let layout = layout(mapping, source, &columns).map_err(wrong)?;
-        Ok(Self {
+        Ok(Some(Self {
             rows,
             source: source.clone(),
             cells: Cells {
@@ -81,7 +85,7 @@ impl Table {
                 .map_err(wrong)?,
             layout,
             index: 0,
-        })
+        }))
     }
 
     /// Reads a row; false at the end.
@@ -229,7 +233,7 @@ fn columns(rows: &mut Rows, mapping: &Mapping, source: &Source) -> Result<Vec<St
     match rows.next().map_err(Error::io(source.path()))? {
         Next::Row(row) => Ok(row.cells().map(str::to_owned).collect()),
         Next::Refused(_, what) => Err(wrong(what)),
-        Next::End => Err(wrong("the file has no header: it is empty")),
+        Next::End => Ok(Vec::new()),
     }
 }
 
@@ -263,11 +267,15 @@ fn layout(mapping: &Arc<Mapping>, source: &Source, columns: &[String]) -> Result
     let used = used(mapping, source)?;
     for (number, column) in columns.iter().enumerate() {
         let named = mapping.sensors.contains_key(column);
-        if mapping.sensor(column).is_some() && (named || !column.is_empty() && !used.contains(column)) {
-            if let Some(sensor) = sensor_name(mapping, source, column)? {
-                number_of(columns, column)?;
-                sensors.push((number, sensor));
+        if mapping.sensor(column).is_some()
+            && (named || !column.is_empty() && !used.contains(column))
+            && let Some(sensor) = sensor_name(mapping, source, column)?
+        {
+            number_of(columns, column)?;
+            if sensors.iter().any(|(_, other)| *other == sensor) {
+                return Err(format!("two columns would be published as sensor `{sensor}`: give them different names"));
             }
+            sensors.push((number, sensor));
         }
     }
     let Some(frames) = &mapping.frames else { return Ok(Layout::Wide(sensors)) };

@@ -1,5 +1,7 @@
 //! What each kind of file becomes, row by row.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::{io::Write, path::PathBuf};
 
 use mantis_gateway::{Error, Format, Mapping, Piece, Recording, Totals};
@@ -127,12 +129,14 @@ fn a_mapping_that_does_not_fit_a_file_is_an_error_before_the_first_message() {
 }
 
 #[test]
-fn files_that_overlap_are_merged_by_time_and_one_that_is_torn_keeps_its_place() {
+fn files_that_overlap_are_merged_by_time_and_an_empty_one_harms_none() {
     let folder = Folder::new();
+    folder.file("0.csv", "");
     folder.file("b.csv", "t,x\n1,1\n3,3\n5,5\n");
     folder.file("a.csv", "t,x\n2,2\n4,4\n6,6\n");
     let mapping = "asset = '{file.stem}'\n[time]\nvalue = '{t}'\nformat = 's'\n[sensors]\nx = {}\n";
-    let (found, _) = folder.readings(mapping, 1, Format::Avro);
+    let (found, totals) = folder.readings(mapping, 1, Format::Avro);
+    assert_eq!(totals.files, 3);
     assert_eq!(found, ["b/x@1=1", "a/x@2=2", "b/x@3=3", "a/x@4=4", "b/x@5=5", "a/x@6=6"]);
 }
 

@@ -1,5 +1,7 @@
 //! The mappings in `examples/` read the recordings that they are for, and the figures agree with the truth.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},

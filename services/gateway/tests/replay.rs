@@ -1,5 +1,7 @@
 //! Replays to a producer in memory: deliveries, resumption, trouble, pace.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::{
     future::{Future, pending, ready},
     path::PathBuf,
