@@ -18,6 +18,7 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use mantis_pipeline::{DeadLetter, DeadLetters, Fault, Header, Record, RowReject, TopicPartition};
+use mantis_schemas::topics;
 use serde::{Deserialize, Serialize};
 
 use crate::{ClientConfig, Error, OutRecord, Producer};
@@ -35,7 +36,6 @@ const REPLAYED: &str = "mantis-dlq-replayed";
 /// Header of a record that was sent to its topic again: `topic/partition/offset` of the original.
 pub const REPLAYED_FROM: &str = "mantis-replayed-from";
 
-const TOPIC_SUFFIX: &str = ".dlq";
 /// Bytes of the refused rows as JSON. Beyond it, rows of one code share one detail: with at most 65,536 rows per record
 /// and few codes that stays below half of it.
 const ROWS_BYTES_MAX: usize = 1 << 20;
@@ -86,12 +86,7 @@ struct Rows<'a> {
     rows: Vec<u32>,
 }
 
-/// The topic for the dead letters of `topic`.
-pub fn topic(topic: &str) -> String {
-    format!("{topic}{TOPIC_SUFFIX}")
-}
-
-/// The record that keeps `letter`, refused by `group`.
+/// The record that keeps `letter`, refused by `group`, in the dead-letter topic of its own.
 pub fn encode(letter: &DeadLetter, group: &str) -> OutRecord {
     let mut headers = letter.headers.clone();
     headers.extend(identity(group, &letter.partition, letter.offset));
@@ -107,7 +102,7 @@ pub fn encode(letter: &DeadLetter, group: &str) -> OutRecord {
         add(ROWS, encode_rows(&letter.rows));
     }
     OutRecord {
-        topic: topic(&letter.partition.topic).into(),
+        topic: topics::dead_letter(&letter.partition.topic).into(),
         partition: None,
         key: letter.key.clone(),
         payload: letter.payload.clone(),

@@ -1,5 +1,7 @@
 //! Admin and the reader of ranges against the embedded broker.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::time::{Duration, Instant};

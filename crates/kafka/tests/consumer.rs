@@ -1,5 +1,7 @@
 //! The consumer against the embedded broker.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::{

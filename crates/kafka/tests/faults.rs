@@ -1,5 +1,7 @@
 //! Errors that a broker answers with, injected by librdkafka's mock cluster.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use common::*;

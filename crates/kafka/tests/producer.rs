@@ -1,5 +1,7 @@
 //! The producer and the dead letters against the embedded broker.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 mod common;
 
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use common::*;
 use mantis_kafka::{ClientConfig, DeadLetterProducer, Error, OutRecord, Producer, Reader, dead_letter};
 use mantis_pipeline::{DeadLetter, DeadLetters, Header, Reason, Record, RecordBatch, RowReject};
+use mantis_schemas::topics;
 use tokio::time::timeout;
 
 async fn everything(client: &ClientConfig, topic: &str, number: i32, to: i64) -> Vec<(Vec<Header>, Option<Vec<u8>>)> {
@@ -126,7 +129,7 @@ async fn what_was_handed_over_is_written_even_if_nobody_waits_any_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_is_kept_whole_and_can_be_replayed() {
     let broker = TestBroker::start().await;
-    let letters_topic = dead_letter::topic(TOPIC);
+    let letters_topic = topics::dead_letter(TOPIC);
     broker.topic(TOPIC, 1, &[]).await;
     broker.topic(&letters_topic, 1, &[("max.message.bytes", "4194304")]).await;
     let letter = DeadLetter {
@@ -165,7 +168,7 @@ async fn a_dead_letter_is_kept_whole_and_can_be_replayed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_that_its_topic_refuses_is_a_fault_that_is_tried_again() {
     let broker = TestBroker::start().await;
-    broker.topic(&dead_letter::topic(TOPIC), 1, &[("max.message.bytes", "1000")]).await;
+    broker.topic(&topics::dead_letter(TOPIC), 1, &[("max.message.bytes", "1000")]).await;
     let letter = DeadLetter {
         partition: partition(0),
         offset: 7,

@@ -59,6 +59,7 @@ enum Ready {
 }
 
 /// A revocation that the group waits to be answered.
+#[derive(Default)]
 struct Leaving {
     partitions: Vec<TopicPartition>,
     /// Those of them that were reported and not yet released.
@@ -184,9 +185,15 @@ impl Consumer {
 
     fn revoked(&mut self, rebalance: &Rebalance) {
         let lost = rebalance.kind == RebalanceKind::Lost;
-        let (mut partitions, mut waits) = (Vec::new(), Vec::new());
+        // librdkafka waits for the answer before it reports more; if it should not, all of it is answered together.
+        let Leaving { mut partitions, waits: earlier } = self.leaving.take().unwrap_or_default();
+        let mut waits = Vec::new();
         for (topic, partition) in &rebalance.partitions {
             let Some(owned) = self.owned.get_mut(topic, *partition) else { continue };
+            if owned.leaves {
+                owned.lost |= lost;
+                continue;
+            }
             owned.leaves = true;
             owned.lost = lost;
             partitions.push(owned.name.clone());
@@ -198,6 +205,7 @@ impl Consumer {
         if !waits.is_empty() {
             self.events.push_back(if lost { Event::Lost(waits.clone()) } else { Event::Revoked(waits.clone()) });
         }
+        waits.extend(earlier);
         self.leaving = Some(Leaving { partitions, waits });
         self.leave();
     }
