@@ -152,7 +152,7 @@ pub fn replayed(origin: &Origin, letter: &Record<'_>, now_ms: i64) -> OutRecord 
     let mut headers = identity(&origin.group, &origin.partition, origin.offset);
     headers.push(header(REPLAYED, now_ms.to_string()));
     OutRecord {
-        topic: topic(&origin.partition.topic).into(),
+        topic: topics::dead_letter(&origin.partition.topic).into(),
         partition: None,
         key: letter.key.map(<[u8]>::to_vec),
         payload: None,
