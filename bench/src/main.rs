@@ -3,8 +3,15 @@
 // A binary prints, and has no public items for others.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, missing_docs)]
 
+mod consume;
 mod decode;
+mod embedded;
 mod figures;
+mod idle;
+mod process;
+mod raw_loop;
+mod road;
+mod up;
 mod workload;
 
 use std::{io, path::PathBuf};
@@ -13,6 +20,10 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::figures::{Figure, table};
+
+/// As in `mantis`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -27,12 +38,26 @@ struct Cli {
 enum What {
     /// Decoding alone, on one core
     Decode,
+    /// Consume, decode and drop beside librdkafka alone
+    Consume(consume::Args),
+    /// One run of `consume`, in a process of its own; prints its CPU seconds
+    #[command(hide = true)]
+    Client(consume::ClientArgs),
+    /// The embedded road, all in one process
+    Road(road::Args),
+    /// `mantis up`: time to ready, idle memory and CPU, memory while the store is stalled
+    Idle(idle::Args),
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures: Vec<Figure> = match cli.what {
         What::Decode => decode::run()?,
+        What::Consume(args) => runtime.block_on(consume::run(&args))?,
+        What::Client(args) => return runtime.block_on(consume::client(&args)),
+        What::Road(args) => runtime.block_on(road::run(&args))?,
+        What::Idle(args) => runtime.block_on(idle::run(&args))?,
     };
     table(&figures, &mut io::stdout().lock())?;
     if let Some(path) = cli.json {
