@@ -17,11 +17,15 @@ pub async fn ensure(admin: &Admin, partitions: i32) -> Result<()> {
     try_ensure(admin, partitions).await.context("the topics of MANTIS cannot be made")
 }
 
-/// As [`ensure`], and waits for a broker that is away.
-pub async fn ensure_patiently(admin: &Admin, partitions: i32) -> Result<()> {
+/// As [`ensure`], and waits for a broker that is away. Returns the cluster's id.
+pub async fn ensure_patiently(admin: &Admin, partitions: i32) -> Result<String> {
     let waiting = async {
         loop {
-            match try_ensure(admin, partitions).await {
+            let ready = async {
+                try_ensure(admin, partitions).await?;
+                admin.cluster_id().await
+            };
+            match ready.await {
                 Err(Error::Unavailable(reason)) => tracing::warn!(reason, "waits for the broker"),
                 done => return done,
             }

@@ -72,6 +72,17 @@ fn batch_with_a_hole() -> Vec<u8> {
     payload
 }
 
+/// Bytes that no compression brings below the topic's limit (splitmix64).
+fn incompressible(len: usize) -> Vec<u8> {
+    let mut seed = 1_u64;
+    let mut next = || {
+        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
 #[test]
 fn every_hostile_record_is_accounted_for_and_what_was_mended_comes_in_with_a_replay() {
     let folder = tempfile::tempdir().unwrap();
@@ -90,7 +101,7 @@ fn every_hostile_record_is_accounted_for_and_what_was_mended_comes_in_with_a_rep
     records.extend((0..10_000).map(|_| record("press", avro("repeated", NEW_YEAR_NS, 7.0))));
     records.extend((0..60).map(|minute| record("press", avro("late", NEW_YEAR_NS - minute * HOUR_NS / 60, minute as f64))));
     let sent = records.len();
-    let oversize = record("press", format!(r#"{{"asset":"{}"}}"#, "x".repeat(2_000_000)));
+    let oversize = record("press", incompressible(2_000_000));
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {

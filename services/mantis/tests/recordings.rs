@@ -114,45 +114,48 @@ async fn femto(store: &SqliteRawReader, truth: &Path) {
 
 const KILLS: u64 = 20;
 const SEED: u64 = 0x6b69_6c6c;
-/// Records between two kills at most.
-const STEP_RECORDS: u64 = 600;
+/// Unprocessed records at a kill, at least; the seed chooses up to here.
+const BACKLOG_RECORDS_MAX: u64 = 300;
 
-/// At each kill the test holds the store's write lock, so that progress stands still and the worker has a batch in its
-/// hands; in every other one it lets go just before, so that the batch's transaction may have begun, or ended.
+/// Before each kill the test holds the store's write lock, so that the worker stands still with a batch in its hands,
+/// while the gateway goes on until as many records are unprocessed as the seed says. In every other kill the lock is let
+/// go just before, so that the batch's transaction may have begun, or ended, and the gateway is not stopped.
 #[test]
 fn twenty_kills_in_the_middle_of_work_change_no_stored_reading() {
     let Some(data) = mantis_testing::recordings() else { return };
     let undisturbed = tempfile::tempdir().unwrap();
     let up = Up::start(undisturbed.path(), &[]);
-    let mut gateway = Gateway::new(undisturbed.path(), &up.brokers, replays(&data));
-    gateway.finish();
+    Gateway::new(undisturbed.path(), &up.brokers, 50, replays(&data)).finish();
     json(undisturbed.path(), &["audit", "--wait", "120"], 0);
     let expected = exports(undisturbed.path());
     up.stop();
 
     let folder = tempfile::tempdir().unwrap();
-    let settings = [("MANTIS__RAW__BATCH_ROWS", "2000")];
-    let mut up = Up::start(folder.path(), &settings);
+    let mut up = Up::start(folder.path(), &[]);
     let listen = up.brokers.clone();
-    let mut gateway = Gateway::new(folder.path(), &listen, replays(&data));
+    let mut gateway = Gateway::new(folder.path(), &listen, 10, replays(&data));
     let mut seed = SEED;
     for kill in 0..KILLS {
-        let target = stored_records(folder.path()) + 1 + random(&mut seed) % STEP_RECORDS;
-        up.wait_until("at the next point of progress", |_| {
-            gateway.go_on();
-            stored_records(folder.path()) >= target
-        });
+        let backlog = 1 + random(&mut seed) % BACKLOG_RECORDS_MAX;
         let store = hold_write_lock(folder.path());
-        up.wait_until("in the middle of a batch", |up| {
-            gateway.go_on();
-            rows_in_flight(&up.status()) > 0
+        gateway.signal("-CONT");
+        up.wait_until("in the middle of a batch, with a backlog", |up| {
+            assert!(gateway.go_on(), "nothing was left to do at kill {kill}");
+            let (in_flight, unprocessed) = work_left(&up.status());
+            in_flight > 0 && unprocessed >= backlog
         });
-        if kill % 2 == 1 {
+        if kill % 2 == 0 {
+            gateway.signal("-STOP");
+            up.kill();
             drop(store);
+        } else {
+            drop(store);
+            up.kill();
+            gateway.signal("-STOP");
         }
-        up.kill();
-        up = Up::start_at(folder.path(), &listen, &settings);
+        up = Up::start_at(folder.path(), &listen, &[]);
     }
+    gateway.signal("-CONT");
     gateway.finish();
     let account = json(folder.path(), &["audit", "--wait", "120"], 0);
     assert_eq!(account["proved"], true, "{account}");
@@ -167,10 +170,13 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn new(data_dir: &Path, brokers: &str, replays: Vec<(PathBuf, PathBuf)>) -> Self {
+    fn new(data_dir: &Path, brokers: &str, batch: u32, replays: Vec<(PathBuf, PathBuf)>) -> Self {
         let command = |(mapping, recording): (PathBuf, PathBuf)| {
             let mut command = mantis(data_dir);
-            command.args(["replay", "--brokers", brokers, "--mapping"]).arg(mapping).arg(recording);
+            command
+                .args(["replay", "--brokers", brokers, "--batch", &batch.to_string(), "--mapping"])
+                .arg(mapping)
+                .arg(recording);
             command.stdout(Stdio::null()).stderr(Stdio::inherit());
             command
         };
@@ -185,6 +191,12 @@ impl Gateway {
         }
         self.running = self.waiting.pop().map(|mut command| command.spawn().unwrap());
         self.running.is_some()
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(child) = &self.running {
+            assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        }
     }
 
     fn finish(&mut self) {
@@ -210,13 +222,6 @@ fn exports(data_dir: &Path) -> [Vec<u8>; 2] {
     ["readings", "frames"].map(|what| run(data_dir, &["export", what, "--format", "csv"], 0).stdout)
 }
 
-/// Records that the store's ledger has passed.
-fn stored_records(data_dir: &Path) -> u64 {
-    let store = rusqlite::Connection::open(data_dir.join("raw.db")).unwrap();
-    let passed: i64 = store.query_row("SELECT coalesce(sum(next_offset), 0) FROM ledger", [], |row| row.get(0)).unwrap();
-    passed.unsigned_abs()
-}
-
 /// Nothing is written to the store until the connection is dropped.
 fn hold_write_lock(data_dir: &Path) -> rusqlite::Connection {
     let store = rusqlite::Connection::open(data_dir.join("raw.db")).unwrap();
@@ -225,10 +230,11 @@ fn hold_write_lock(data_dir: &Path) -> rusqlite::Connection {
     store
 }
 
-/// Rows that the raw worker has decoded and not finished.
-fn rows_in_flight(status: &Value) -> u64 {
+/// Rows that the raw worker has decoded and not finished, and records of the log that it has not finished.
+fn work_left(status: &Value) -> (u64, u64) {
     let topics = status["workers"][0]["topics"].as_array().unwrap();
-    topics.iter().map(|topic| topic["rows_in_flight"].as_u64().unwrap()).sum()
+    let sum = |key: &str| topics.iter().filter_map(|topic| topic[key].as_u64()).sum();
+    (sum("rows_in_flight"), sum("lag"))
 }
 
 /// The next number of a small, fixed sequence (splitmix64).

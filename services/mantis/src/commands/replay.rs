@@ -34,15 +34,14 @@ pub async fn replay(config: &Config, args: &cli::Replay, as_json: bool, out: &mu
         .await?
         .map_err(|error| Usage(error.into()))?;
     let client = parts::connect(config, args.brokers.as_deref())?;
-    let admin = Admin::new(&client)?;
-    topics::ensure_patiently(&admin, config.broker.partitions).await?;
+    let cluster_id = topics::ensure_patiently(&Admin::new(&client)?, config.broker.partitions).await?;
     let options = ReplayOptions {
         pace: match args.speed {
             cli::Speed::Max => Pace::Fast,
             cli::Speed::Times(times) => Pace::Times(times),
         },
         progress_folder: Some(config.data_dir.join("replay")),
-        target: admin.cluster_id().await?,
+        target: cluster_id,
         restart: args.restart,
         wait_max: None,
     };

@@ -1,6 +1,9 @@
 //! A running `mantis up` and commands against it.
 
-#![allow(dead_code)]
+// Each test file uses its own part of this.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod recordings;
 
 use std::{
     io::{Read, Write},

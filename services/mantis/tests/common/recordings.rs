@@ -8,7 +8,6 @@ use std::{
 use mantis_schemas::Series;
 use mantis_stores::raw::{RawReader, sqlite::SqliteRawReader};
 
-
 /// What is replayed: a mapping that ships with the project, and the recording it is for.
 pub fn replays(data: &Path) -> Vec<(PathBuf, PathBuf)> {
     let example = |name: &str| mantis_testing::repository().join("examples").join(name);
