@@ -66,13 +66,16 @@ pub struct PartitionReport {
     pub lag: Option<i64>,
 }
 
+/// Rows that ended, by topic.
+type RowsByTopic = HashMap<Arc<str>, u64>;
+
 /// A running worker, watched.
 #[derive(Debug)]
 pub struct Watched {
     pub name: &'static str,
     pub group: &'static str,
     pub status: Arc<Status>,
-    samples: Mutex<VecDeque<(Instant, HashMap<Arc<str>, u64>)>>,
+    samples: Mutex<VecDeque<(Instant, RowsByTopic)>>,
 }
 
 impl Watched {

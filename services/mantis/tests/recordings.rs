@@ -1,5 +1,7 @@
 //! Real recordings through the whole road, undisturbed and under SIGKILL.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::{

@@ -1,7 +1,7 @@
 //! A running `mantis up` and commands against it.
 
 // Each test file uses its own part of this.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod recordings;
 
