@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     io::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::{Instant, SystemTime},
 };
 
 use jiff::Timestamp;
-use mantis_pipeline::{Snapshot, Status, TopicPartition};
+use mantis_pipeline::{Snapshot, State, Status, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use crate::output::{grouped, table};
@@ -75,13 +75,21 @@ pub struct Watched {
     pub name: &'static str,
     pub group: &'static str,
     pub status: Arc<Status>,
+    /// Why the worker has ended by itself, also where it never came to its road.
+    ended: OnceLock<String>,
     samples: Mutex<VecDeque<(Instant, RowsByTopic)>>,
 }
 
 impl Watched {
     /// Begins to watch.
     pub fn new(name: &'static str, group: &'static str, status: Arc<Status>) -> Self {
-        Self { name, group, status, samples: Mutex::default() }
+        Self { name, group, status, ended: OnceLock::new(), samples: Mutex::default() }
+    }
+
+    /// Notes that the worker has ended by itself.
+    pub fn ended(&self, why: String) {
+        // The first reason is the one that counts.
+        let _ = self.ended.set(why);
     }
 
     /// Takes a sample for the rates; once a second.
@@ -105,6 +113,9 @@ impl Watched {
 
     /// Whether the group has given this worker partitions and all of them are read; what is missing if not.
     pub fn missing(&self) -> Option<String> {
+        if let Some(why) = self.ended.get() {
+            return Some(format!("the {} worker has stopped: {why}", self.name));
+        }
         let snapshot = self.status.snapshot();
         let partitions = || snapshot.topics.values().flat_map(|topic| topic.partitions.values());
         let stopped = partitions().find_map(|p| match &p.reading {
@@ -161,12 +172,15 @@ impl Watched {
                 }
             })
             .collect();
+        let mut troubles: BTreeMap<_, _> =
+            snapshot.troubles.iter().map(|(place, trouble)| (place.clone(), trouble.error.clone())).collect();
+        troubles.extend(self.ended.get().map(|why| ("stopped".to_owned(), why.clone())));
         WorkerReport {
             name: self.name.to_owned(),
             group: self.group.to_owned(),
-            state: snapshot.state.name().to_owned(),
+            state: if self.ended.get().is_some() { State::Stopped } else { snapshot.state }.name().to_owned(),
             since: timestamp(snapshot.since),
-            troubles: snapshot.troubles.iter().map(|(place, trouble)| (place.clone(), trouble.error.clone())).collect(),
+            troubles,
             last_error: snapshot.last_error.clone().map(|(error, at)| ErrorReport { error, at: timestamp(at) }),
             last_commit: snapshot.last_commit.map(timestamp),
             held_bytes: snapshot.held_bytes,

@@ -107,6 +107,8 @@ pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
     let signals = signals::first()?;
     let cli::WorkerName::Raw = args.name;
     config.http.listen = args.http.unwrap_or(config.http.listen);
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot create the data folder {}", config.data_dir.display()))?;
     let client = parts::connect(&config, args.brokers.as_deref())?;
     let decoder = parts::decoder(&config).map_err(Usage)?;
     let pages = bind(config.http.listen, "--http", "http.listen").await?;
@@ -156,11 +158,12 @@ impl Roles {
         };
         let watched = vec![Watched::new("raw", raw::GROUP, status)];
         let state = Arc::new(State { watched, admin: Admin::new(client)?, metrics: Metrics::new()?, started: Timestamp::now() });
-        let stopped = stop.clone();
+        let (stopped, seen_by) = (stop.clone(), state.clone());
         let raw = tokio::spawn(async move {
             let ended = worker.run(stopped).await;
             if let Err(error) = &ended {
                 tracing::error!(%error, "the raw worker has stopped");
+                seen_by.watched.iter().filter(|worker| worker.name == "raw").for_each(|worker| worker.ended(error.to_string()));
             }
             Ok(ended?)
         });
