@@ -14,6 +14,7 @@ mod consumer;
 pub mod dead_letter;
 mod error;
 mod logs;
+mod polled;
 mod positions;
 mod producer;
 mod raw;

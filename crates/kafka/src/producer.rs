@@ -12,7 +12,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::{DeliveryResult, Header as NativeHeader, OwnedHeaders},
-    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
     types::RDKafkaErrorCode,
 };
 use tokio::{
@@ -25,6 +25,7 @@ use crate::{
     ClientConfig, Error,
     error::Code,
     logs::{ClientErrors, lock},
+    polled::Polled,
 };
 
 /// Records that wait for their acknowledgement; more are held back.
@@ -70,7 +71,7 @@ pub struct Delivered {
 
 /// An idempotent producer: what it reports as delivered is on all in-sync replicas, once and in order.
 pub struct Producer {
-    inner: Arc<ThreadedProducer<Context>>,
+    inner: Arc<Polled<Context>>,
 }
 
 impl Producer {
@@ -81,10 +82,13 @@ impl Producer {
     pub fn new(client: &ClientConfig) -> Result<Self, Error> {
         let settings = client.producer(QUEUE_MESSAGES_MAX, QUEUE_KBYTES_MAX)?;
         let context = Context { errors: ClientErrors::default(), calls: Mutex::default(), room: Notify::new() };
-        let inner = settings
+        let producer: BaseProducer<Context> = settings
             .rdkafka()
             .create_with_context(context)
             .map_err(|error| Error::Config(format!("the Kafka producer cannot be made: {error}")))?;
+        let inner = Polled::new(producer).map_err(|error| {
+            Error::Unavailable(format!("no thread for a Kafka producer: {error}; raise the limit on threads"))
+        })?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
