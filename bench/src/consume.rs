@@ -16,8 +16,10 @@ use mantis_pipeline::{
 use mantis_schemas::{DecoderConfig, topics};
 use mantis_stores::raw::RawColumns;
 use mantis_workers::raw::RecordDecoder;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    allocations,
     embedded::{self, Embedded, PARTITIONS},
     figures::{Figure, median},
     process::cpu_seconds,
@@ -33,10 +35,10 @@ const BATCH_ROWS: usize = 20_000;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Messages of one reading as JSON
-    #[arg(long, default_value_t = 5_000_000)]
+    #[arg(long, default_value_t = 4_000_000)]
     json_messages: u64,
     /// Messages of 50 readings
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 3_000_000)]
     column_messages: u64,
     /// Compression of the topic
     #[arg(long, default_value = "none")]
@@ -44,6 +46,9 @@ pub struct Args {
     /// Pairs of runs
     #[arg(long, default_value_t = PAIRS)]
     pairs: usize,
+    /// Only fill the topic with column batches and serve it until standard input ends: for profilers of `client`
+    #[arg(long)]
+    hold: bool,
 }
 
 /// Which client a process is.
@@ -82,34 +87,61 @@ pub async fn run(args: &Args) -> Result<Vec<Figure>> {
         filler.properties.insert("compression.type".into(), args.compression.clone());
         embedded::fill(&filler, packing, messages).await?;
         let readings = messages * packing.rows() as u64;
-        let cpu = async |client| spawn(client, &broker.client.brokers, messages, readings).await;
+        if args.hold {
+            eprintln!("--brokers {} --messages {messages} --readings {readings}", broker.client.brokers);
+            tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+            break;
+        }
+        let cost = async |client| spawn(client, &broker.client.brokers, messages, readings).await;
         let (mut ours, mut raw) = (Vec::new(), Vec::new());
         for pair in 0..args.pairs {
             if pair % 2 == 0 {
-                raw.push(cpu(Client::Raw).await?);
-                ours.push(cpu(Client::Ours).await?);
+                raw.push(cost(Client::Raw).await?.cpu_s);
+                ours.push(cost(Client::Ours).await?.cpu_s);
             } else {
-                ours.push(cpu(Client::Ours).await?);
-                raw.push(cpu(Client::Raw).await?);
+                ours.push(cost(Client::Ours).await?.cpu_s);
+                raw.push(cost(Client::Raw).await?.cpu_s);
             }
         }
-        let share = median(raw.iter().zip(&ours).map(|(raw, ours)| raw / ours).collect());
-        let road = cpu(Client::Road).await?;
-        let tuned = cpu(Client::RawTuned).await?;
-        eprintln!("CPU seconds, {}: raw {raw:?}, ours {ours:?}, on the road {road}, raw tuned {tuned}", packing.name());
+        let (road, tuned) = (cost(Client::Road).await?, cost(Client::RawTuned).await?.cpu_s);
         let name = packing.name();
+        eprintln!("CPU seconds, {name}: raw {raw:?}, ours {ours:?}, on the road {}, raw tuned {tuned}", road.cpu_s);
+        let share = median(raw.iter().zip(&ours).map(|(raw, ours)| raw / ours).collect());
         let (raw, ours) = (median(raw), median(ours));
-        figures.push(Figure::at_least(&format!("consume + decode + drop / raw loop, {name}"), share, "of raw", wanted));
+        let per_reading = road.allocations as f64 / readings as f64;
+        figures.push(Figure::at_least(
+            &format!("consume + decode + drop beside librdkafka alone, {name}"),
+            share,
+            "of its speed",
+            wanted,
+        ));
         figures.push(Figure::plain(&format!("consume + decode + drop, {name}"), readings as f64 / ours, "readings/CPU s"));
-        figures.push(Figure::plain(&format!("raw loop, {name}"), readings as f64 / raw, "readings/CPU s"));
-        figures.push(Figure::plain(&format!("the road with a sink that drops / raw loop, {name}"), raw / road, "of raw"));
+        figures.push(Figure::plain(&format!("librdkafka alone, {name}"), readings as f64 / raw, "readings/CPU s"));
+        figures.push(Figure::plain(
+            &format!("the road with a sink that drops, {name}"),
+            readings as f64 / road.cpu_s,
+            "readings/CPU s",
+        ));
+        figures.push(Figure::at_most(
+            &format!("the road with a sink that drops, {name}: allocations"),
+            per_reading,
+            "per reading",
+            0.01,
+        ));
         broker.stop().await?;
     }
     Ok(figures)
 }
 
-/// CPU seconds of a client in a process of its own.
-async fn spawn(client: Client, brokers: &str, messages: u64, readings: u64) -> Result<f64> {
+/// What a client's process took.
+#[derive(Debug, Deserialize, Serialize)]
+struct Cost {
+    cpu_s: f64,
+    allocations: u64,
+}
+
+/// Runs a client in a process of its own.
+async fn spawn(client: Client, brokers: &str, messages: u64, readings: u64) -> Result<Cost> {
     let mut command = Command::new(std::env::current_exe()?);
     let name = client.to_possible_value().context("a client has a name")?;
     command.args(["client", name.get_name(), "--brokers", brokers]);
@@ -117,10 +149,10 @@ async fn spawn(client: Client, brokers: &str, messages: u64, readings: u64) -> R
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "the client failed: {text}\n{}", String::from_utf8_lossy(&output.stderr));
-    text.trim().parse().with_context(|| format!("the client says {text}"))
+    serde_json::from_str(&text).with_context(|| format!("the client says {text}"))
 }
 
-/// Runs one client and prints the CPU seconds of its process.
+/// Runs one client and prints what its process took.
 pub async fn client(args: &ClientArgs) -> Result<()> {
     match args.client {
         Client::Raw => raw(args, &[])?,
@@ -138,7 +170,8 @@ pub async fn client(args: &ClientArgs) -> Result<()> {
         Client::Ours => tokio::spawn(ours(args.brokers.clone(), args.readings)).await??,
         Client::Road => road(args).await?,
     }
-    println!("{}", cpu_seconds(process::id())?);
+    let cost = Cost { cpu_s: cpu_seconds(process::id())?, allocations: allocations::count() };
+    println!("{}", serde_json::to_string(&cost)?);
     Ok(())
 }
 

@@ -52,7 +52,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 pub fn table(figures: &[Figure], out: &mut impl Write) -> io::Result<()> {
     for figure in figures {
         let (name, value, unit) = (&figure.name, readable(figure.value), figure.unit);
-        writeln!(out, "{name:<60} {value:>12} {unit:<12} {}", figure.verdict())?;
+        writeln!(out, "{name:<72} {value:>9} {unit:<14} {}", figure.verdict())?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 // A binary prints, and has no public items for others.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, missing_docs)]
 
+mod allocations;
 mod consume;
 mod decode;
 mod embedded;
@@ -21,9 +22,8 @@ use clap::{Parser, Subcommand};
 
 use crate::figures::{Figure, table};
 
-/// As in `mantis`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -36,11 +36,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Everything below, one after the other
+    All(All),
     /// Decoding alone, on one core
     Decode,
     /// Consume, decode and drop beside librdkafka alone
     Consume(consume::Args),
-    /// One run of `consume`, in a process of its own; prints its CPU seconds
+    /// One run of `consume`, in a process of its own; prints what it took
     #[command(hide = true)]
     Client(consume::ClientArgs),
     /// The embedded road, all in one process
@@ -49,10 +51,27 @@ enum What {
     Idle(idle::Args),
 }
 
+#[derive(Debug, clap::Args)]
+struct All {
+    #[command(flatten)]
+    consume: consume::Args,
+    #[command(flatten)]
+    road: road::Args,
+    #[command(flatten)]
+    idle: idle::Args,
+}
+
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures: Vec<Figure> = match cli.what {
+        What::All(All { consume, road, idle }) => {
+            let mut figures = decode::run()?;
+            figures.extend(runtime.block_on(consume::run(&consume))?);
+            figures.extend(runtime.block_on(road::run(&road))?);
+            figures.extend(runtime.block_on(idle::run(&idle))?);
+            figures
+        }
         What::Decode => decode::run()?,
         What::Consume(args) => runtime.block_on(consume::run(&args))?,
         What::Client(args) => return runtime.block_on(consume::client(&args)),

@@ -1,6 +1,6 @@
-//! What Linux tells about a process and its threads.
+//! What Linux tells about a process.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -12,21 +12,6 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
     ticks(&stat).map(|ticks| ticks / TICKS_PER_S).with_context(|| format!("{path} is not as expected"))
-}
-
-/// CPU seconds of the threads of this process that live, by the names of their kinds, the largest first.
-pub fn cpu_by_thread_kind() -> Result<Vec<(String, f64)>> {
-    let mut kinds = BTreeMap::<String, f64>::new();
-    for task in fs::read_dir("/proc/self/task")? {
-        // A thread may end meanwhile.
-        let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
-        let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map_or("?", |(name, _)| name);
-        let kind = name.split([':', '/']).next().unwrap_or(name).to_owned();
-        *kinds.entry(kind).or_default() += ticks(&stat).unwrap_or(0.0) / TICKS_PER_S;
-    }
-    let mut kinds: Vec<_> = kinds.into_iter().collect();
-    kinds.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(kinds)
 }
 
 /// Anonymous resident memory of a process, in bytes: its heap and stacks without mapped files.

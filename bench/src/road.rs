@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     embedded::{self, Embedded},
     figures::{Figure, median},
-    process::{bytes_below, cpu_by_thread_kind, cpu_seconds},
+    process::{bytes_below, cpu_seconds},
     workload::Packing,
 };
 
@@ -27,16 +27,17 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Args {
     /// Messages of 50 readings
     #[arg(long, default_value_t = 200_000)]
-    messages: u64,
+    road_messages: u64,
+    /// Runs of the road
     #[arg(long, default_value_t = 3)]
-    runs: usize,
+    road_runs: usize,
 }
 
 /// Readings per second from the first produce until the store's ledger has reached the end of the log.
 pub async fn run(args: &Args) -> Result<Vec<Figure>> {
     let (mut rates, mut per_cpu) = (Vec::new(), Vec::new());
     let mut stored_bytes = 0.0;
-    for _ in 0..args.runs {
+    for _ in 0..args.road_runs {
         let folder = tempfile::tempdir()?;
         let broker = Embedded::start(folder.path()).await?;
         let store = folder.path().join("raw.db");
@@ -54,21 +55,20 @@ pub async fn run(args: &Args) -> Result<Vec<Figure>> {
         let cluster_id = broker.cluster_id.clone();
         let working = tokio::spawn(worker.run(stop.clone()));
         let (began, cpu) = (Instant::now(), cpu_seconds(std::process::id())?);
-        embedded::fill(&broker.client, Packing::Columns, args.messages).await?;
+        embedded::fill(&broker.client, Packing::Columns, args.road_messages).await?;
         let reader = SqliteRawReader::open(&store).context("the raw worker has made no store")?;
         loop {
             ensure!(!working.is_finished(), "the raw worker has stopped");
             let ledger = reader.ledger(&cluster_id, GROUP).await?;
             let done: i64 = ledger.iter().map(|(_, _, next)| next).sum();
-            if u64::try_from(done)? >= args.messages {
+            if u64::try_from(done)? >= args.road_messages {
                 break;
             }
             sleep(POLL).await;
         }
-        let readings = (args.messages * Packing::Columns.rows() as u64) as f64;
+        let readings = (args.road_messages * Packing::Columns.rows() as u64) as f64;
         rates.push(readings / began.elapsed().as_secs_f64());
         per_cpu.push(readings / (cpu_seconds(std::process::id())? - cpu));
-        eprintln!("CPU seconds by kind of thread, since the start of the process: {:?}", cpu_by_thread_kind()?);
         stop.cancel();
         working.await??;
         broker.stop().await?;
