@@ -99,17 +99,17 @@ impl Consumer {
         self.queue.consume(&mut taken, TAKEN_MESSAGES_MAX);
         let rebalances = self.client.rebalances();
         let something = !taken.is_empty() || !rebalances.is_empty();
-        let mut messages = taken.drain(..).peekable();
-        while let Some(first) = messages.next() {
-            if first.code().is_error() {
-                self.failed(&first);
-                continue;
+        let mut messages = taken.drain(..);
+        while let Some(first) = messages.as_slice().first() {
+            let of_run = |next: &&Message| next.same_partition(first) && !next.code().is_error();
+            // Counted first, so that a batch is one allocation.
+            let count = messages.as_slice().iter().take_while(of_run).count();
+            let run: Vec<Message> = messages.by_ref().take(count).collect();
+            if !run.is_empty() {
+                self.take(run);
+            } else if let Some(error) = messages.next() {
+                self.failed(&error);
             }
-            let mut run = vec![first];
-            while let Some(next) = messages.next_if(|next| next.same_partition(&run[0]) && !next.code().is_error()) {
-                run.push(next);
-            }
-            self.take(run);
         }
         drop(messages);
         self.taken = taken;
