@@ -101,7 +101,7 @@ impl ClientConfig {
 
     /// The settings of a consumer that is no member of a group.
     pub(crate) fn reader(&self) -> Result<Settings, Error> {
-        let mut settings = self.with(&[])?;
+        let mut settings = self.with(&[("check.crcs", "true")])?;
         settings.prefetch(PREFETCH_BYTES_MAX);
         settings.fix(&[("enable.partition.eof", "true"), ("auto.offset.reset", "error")]);
         Ok(settings)

@@ -104,7 +104,7 @@ pub struct Replay {
     #[arg(long, value_enum, default_value_t = Format::Avro)]
     pub format: Format,
     /// Readings per message
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub batch: u32,
     /// Begin again, also if an earlier replay of the same files was interrupted or done
     #[arg(long)]

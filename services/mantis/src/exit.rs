@@ -28,6 +28,19 @@ impl From<Exit> for ExitCode {
 #[error("{0:#}")]
 pub struct Usage(pub anyhow::Error);
 
+/// The error with its causes, each said once: many errors say their cause themselves.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// The exit code of a failed command. A reader that went away (`mantis query ... | head`) is no failure.
 pub fn of_error(error: &anyhow::Error) -> Exit {
     let broken_pipe = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;

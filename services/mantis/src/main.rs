@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let exit = start(cli).unwrap_or_else(|error| {
         let exit = exit::of_error(&error);
         if exit != Exit::Done {
-            eprintln!("mantis: {error:#}");
+            eprintln!("mantis: {}", exit::sentence(&error));
         }
         exit
     });

@@ -25,7 +25,7 @@ pub fn raw_reader(config: &Config) -> Result<SqliteRawReader> {
 pub fn connect(config: &Config, brokers: Option<&str>) -> Result<ClientConfig> {
     let brokers = match brokers.or(config.kafka.brokers.as_deref()) {
         Some(brokers) => brokers.to_owned(),
-        None => run_file::find(&config.data_dir)?.brokers.to_string(),
+        None => run_file::find(&config.data_dir)?.brokers,
     };
     client(config, &brokers).map_err(|error| Usage(error).into())
 }

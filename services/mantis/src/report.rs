@@ -123,10 +123,15 @@ impl Watched {
             _ => None,
         });
         let reading = partitions().any(|p| p.reading == mantis_pipeline::Reading::Reading);
+        let taken = partitions().filter(|p| p.reading == mantis_pipeline::Reading::NotOwned).count();
         let starting = partitions().any(|p| p.reading == mantis_pipeline::Reading::Starting);
         match (stopped, snapshot.troubles.values().next()) {
             (Some(why), _) => Some(format!("the {} worker does not read a partition: {why}", self.name)),
             (None, Some(trouble)) => Some(format!("the {} worker is {}: {}", self.name, snapshot.state.name(), trouble.error)),
+            (None, None) if taken > 0 => Some(format!(
+                "another member of the group {} has {taken} partitions of the {} worker: what they bring goes to its store",
+                self.group, self.name
+            )),
             (None, None) if starting || !reading => Some(format!("the {} worker has no partitions yet", self.name)),
             (None, None) => None,
         }

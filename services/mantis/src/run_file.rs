@@ -19,7 +19,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     pub pid: u32,
-    pub brokers: SocketAddr,
+    pub brokers: String,
     pub http: SocketAddr,
     pub cluster_id: String,
 }
@@ -50,7 +50,7 @@ impl Held {
             }
         }
         bail!(
-            "another `mantis up` runs on the data folder {}: stop it, or choose another folder with --data-dir",
+            "another `mantis up` or worker runs on the data folder {}: stop it, or choose another folder with --data-dir",
             folder.display()
         )
     }
@@ -83,7 +83,7 @@ mod tests {
 
     fn running() -> Running {
         let at = SocketAddr::from(([127, 0, 0, 1], 1));
-        Running { pid: 1, brokers: at, http: at, cluster_id: "c".into() }
+        Running { pid: 1, brokers: at.to_string(), http: at, cluster_id: "c".into() }
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub struct StatusPage {
 /// Runs broker, workers and pages until a signal; with `--demo` also plays the recording that comes with the program.
 pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit> {
     let signals = signals::first()?;
+    signals::survive_file_limits()?;
     config.broker.listen = args.listen.unwrap_or(config.broker.listen);
     config.http.listen = args.http.unwrap_or(config.http.listen);
     let held = Held::take(&config.data_dir)?;
@@ -57,14 +58,14 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
     let cluster_id = broker.cluster_id().to_owned();
     let running = Running {
         pid: std::process::id(),
-        brokers: listener.local_addr()?,
+        brokers: listener.local_addr()?.to_string(),
         http: pages.local_addr()?,
         cluster_id: cluster_id.clone(),
     };
 
     let (stop_broker, stop_roles) = (CancellationToken::new(), CancellationToken::new());
     let mut broker = tokio::spawn(broker.serve(listener, stop_broker.clone()));
-    let client = parts::client(&config, &running.brokers.to_string())?;
+    let client = parts::client(&config, &running.brokers)?;
     topics::ensure(&Admin::new(&client)?, config.broker.partitions).await?;
     let roles = Roles::start(&config, &client, cluster_id, decoder, pages, &stop_roles)?;
     held.publish(&running)?;
@@ -105,17 +106,18 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
 /// Runs one worker until a signal, or until it stops by itself.
 pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
     let signals = signals::first()?;
+    signals::survive_file_limits()?;
     let cli::WorkerName::Raw = args.name;
     config.http.listen = args.http.unwrap_or(config.http.listen);
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("cannot create the data folder {}", config.data_dir.display()))?;
     let client = parts::connect(&config, args.brokers.as_deref())?;
+    let held = Held::take(&config.data_dir)?;
     let decoder = parts::decoder(&config).map_err(Usage)?;
     let pages = bind(config.http.listen, "--http", "http.listen").await?;
-    let admin = Admin::new(&client)?;
-    topics::ensure(&admin, config.broker.partitions).await?;
+    let http = pages.local_addr()?;
+    let cluster_id = topics::ensure_patiently(&Admin::new(&client)?, config.broker.partitions).await?;
     let stop = CancellationToken::new();
-    let mut roles = Roles::start(&config, &client, admin.cluster_id().await?, decoder, pages, &stop)?;
+    let mut roles = Roles::start(&config, &client, cluster_id.clone(), decoder, pages, &stop)?;
+    held.publish(&Running { pid: std::process::id(), brokers: client.brokers.clone(), http, cluster_id })?;
     let mut ticks = interval(SAMPLE_INTERVAL);
     tokio::pin!(signals);
     loop {

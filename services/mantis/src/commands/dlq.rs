@@ -25,6 +25,11 @@ const SHOWN_BYTES_MAX: usize = 4 << 10;
 
 /// Lists, shows or replays dead letters.
 pub async fn dlq(config: &Config, dlq: &Dlq, as_json: bool, out: &mut impl Write) -> Result<Exit> {
+    if let Dlq::List(DlqFilter { topic: Some(topic), .. }) | Dlq::Replay(DlqFilter { topic: Some(topic), .. }) = dlq
+        && !SOURCES.contains(&topic.as_str())
+    {
+        bail!(Usage(anyhow::anyhow!("{topic} is no source topic: use one of {}", SOURCES.join(", "))));
+    }
     match dlq {
         Dlq::List(filter) => list(&client(config, &filter.source)?, filter, as_json, out).await,
         Dlq::Show { position, source } => show(&client(config, source)?, position, as_json, out).await,
@@ -213,9 +218,20 @@ fn bytes_text(bytes: Option<&[u8]>) -> String {
     let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
     let more = if shown.len() < bytes.len() { " ... (--json has all of it)" } else { "" };
     match std::str::from_utf8(shown) {
-        Ok(text) => format!("{}{more}", text.escape_debug()),
+        Ok(text) => format!("{}{more}", printable(text)),
         Err(_) => format!("hex {}{more}", hex(shown)),
     }
+}
+
+/// Text without what could steer a terminal; quotes and line ends stay, so that it can be copied.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let steers = c.is_control() && c != '\n' && c != '\t'
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if steers { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
 }
 
 fn hex(bytes: &[u8]) -> String {

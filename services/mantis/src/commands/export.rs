@@ -43,17 +43,9 @@ pub async fn export(store: &impl RawReader, args: &cli::Export, as_json: bool) -
         out.flush()?;
         return Ok(Exit::Done);
     }
-    let mut temporary = args.output.clone().into_os_string();
-    temporary.push(".part");
-    let temporary = PathBuf::from(temporary);
-    let rows = match to_file(store, args.what, &form, &temporary).await {
-        Ok(rows) => rows,
-        Err(error) => {
-            let _ = fs::remove_file(&temporary);
-            return Err(error);
-        }
-    };
-    fs::rename(&temporary, &args.output).with_context(|| format!("cannot write {}", args.output.display()))?;
+    let rows = to_path(store, args.what, &form, &args.output)
+        .await
+        .with_context(|| format!("cannot write {}", args.output.display()))?;
     let what = match args.what {
         cli::ExportWhat::Readings => "readings",
         cli::ExportWhat::Frames => "frames",
@@ -67,13 +59,36 @@ pub async fn export(store: &impl RawReader, args: &cli::Export, as_json: bool) -
     Ok(Exit::Done)
 }
 
-async fn to_file(store: &impl RawReader, what: cli::ExportWhat, form: &Export, path: &Path) -> Result<u64> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+/// A regular file appears whole or not at all; anything else (a pipe, a device) is written as it is.
+async fn to_path(store: &impl RawReader, what: cli::ExportWhat, form: &Export, path: &Path) -> Result<u64> {
+    // A link stays one: the file it names is replaced.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if path.metadata().is_ok_and(|file| !file.is_file()) {
+        return to_file(store, what, form, File::options().write(true).open(&path)?).await;
+    }
+    let mut part = path.clone().into_os_string();
+    part.push(format!(".part-{}", std::process::id()));
+    let part = PathBuf::from(part);
+    let written = async {
+        let rows = to_file(store, what, form, File::create_new(&part)?).await?;
+        fs::rename(&part, &path)?;
+        Ok(rows)
+    };
+    let written: Result<u64> = written.await;
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
+async fn to_file(store: &impl RawReader, what: cli::ExportWhat, form: &Export, file: File) -> Result<u64> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     let rows = write(store, what, form, &mut out).await?;
-    let file =
-        out.into_inner().map_err(io::IntoInnerError::into_error).with_context(|| format!("cannot write {}", path.display()))?;
-    file.sync_all().with_context(|| format!("cannot write {}", path.display()))?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    // Pipes and devices cannot be synced, and need not be.
+    if file.metadata()?.is_file() {
+        file.sync_all()?;
+    }
     Ok(rows)
 }
 

@@ -29,6 +29,8 @@ pub struct Account {
     /// The other rows, matched with the store.
     #[serde(flatten)]
     pub matched: Matched,
+    /// Records of the log that the worker has not processed yet; the account does not cover them.
+    pub behind: u64,
     /// Refused records and rows without a dead letter.
     pub missing_dead_letters: u64,
     /// Ranges that can no longer be read, or whose fate cannot be known.
@@ -113,11 +115,15 @@ impl Account {
     /// Draws the line under the account.
     pub(super) fn conclude(&mut self) {
         let m = &self.matched;
-        let wrong = m.missing + m.different + m.unexplained + m.stored_twice + self.missing_dead_letters;
+        // Where the log was cut, the records that brought these rows may be gone: unproved, not wrong.
+        let cut = self.partitions.iter().any(|partition| partition.log_start > 0);
+        let unexplained = if cut { 0 } else { m.unexplained };
+        let wrong = m.missing + m.different + unexplained + m.stored_twice + self.missing_dead_letters;
         let records_add_up = self.records == self.records_decoded + self.records_dead_lettered;
         let distinct = m.stored + m.trimmed + m.missing + m.different;
         let rows_add_up = self.rows == distinct + m.duplicates + m.conflicts + self.rows_rejected;
         self.adds_up = wrong == 0 && records_add_up && rows_add_up;
+        self.behind = self.partitions.iter().map(|p| (p.log_end - p.audited_to).max(0).unsigned_abs()).sum();
         self.proved = self.adds_up && self.unproved.is_empty();
     }
 }

@@ -1,0 +1,113 @@
+//! The audit says what it can prove, and no more.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Up, json, run};
+use mantis_kafka::{Admin, ClientConfig, OutRecord, Producer};
+use mantis_pipeline::TopicPartition;
+use mantis_schemas::topics;
+
+const READINGS: u64 = 100;
+
+fn publish(up: &Up) {
+    let records: Vec<OutRecord> = (1..=READINGS)
+        .map(|second| OutRecord {
+            topic: Arc::from(topics::READINGS),
+            partition: Some(0),
+            key: Some(b"pump".to_vec()),
+            payload: Some(
+                format!(r#"{{"asset":"pump","sensor":"flow","time_ns":{second}000000000,"value":{second}.5}}"#).into_bytes(),
+            ),
+            headers: Vec::new(),
+            timestamp_ms: None,
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        for delivered in producer.send_all(&records).await {
+            delivered.unwrap();
+        }
+    });
+}
+
+fn settings() -> [(&'static str, &'static str); 1] {
+    [("MANTIS__DECODE__ACCEPTED_FROM", "1970-01-01T00:00:00Z")]
+}
+
+/// Environment for commands that decode.
+fn audit(folder: &std::path::Path, args: &[&str], code: i32) -> serde_json::Value {
+    std::fs::write(folder.join("mantis.toml"), "[decode]\naccepted_from = \"1970-01-01T00:00:00Z\"\n").unwrap();
+    json(folder, args, code)
+}
+
+#[test]
+fn a_store_that_was_tampered_with_does_not_add_up_and_the_row_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    publish(&up);
+    assert_eq!(audit(folder.path(), &["audit", "--wait", "30"], 0)["stored"], READINGS);
+    let store = rusqlite::Connection::open(folder.path().join("raw.db")).unwrap();
+    store.execute_batch("DELETE FROM readings WHERE time_ns = 3000000000").unwrap();
+    store.execute_batch("UPDATE readings SET value = 9.25 WHERE time_ns = 4000000000").unwrap();
+    store.execute_batch("INSERT INTO readings SELECT series, 1, value, quality, arrival_ms FROM readings LIMIT 1").unwrap();
+    let account = audit(folder.path(), &["audit"], 3);
+    assert_eq!((&account["missing"], &account["different"], &account["unexplained"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!((&account["adds_up"], &account["proved"]), (&false.into(), &false.into()));
+    let findings = account["findings"].as_array().unwrap();
+    let missing = findings.iter().find(|finding| finding["what"] == "missing").unwrap();
+    assert_eq!(missing["time_ns"], 3_000_000_000_i64);
+    assert_eq!(missing["position"]["offset"], 2);
+    up.stop();
+}
+
+#[test]
+fn an_audit_that_waited_in_vain_says_how_far_the_worker_is_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    let store = rusqlite::Connection::open(folder.path().join("raw.db")).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    publish(&up);
+    let account = audit(folder.path(), &["audit", "--wait", "1"], 3);
+    assert_eq!(account["behind"], READINGS);
+    drop(store);
+    assert_eq!(audit(folder.path(), &["audit", "--wait", "60"], 0)["behind"], 0);
+    up.stop();
+}
+
+#[test]
+fn records_that_left_the_log_are_unproved_and_not_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    publish(&up);
+    audit(folder.path(), &["audit", "--wait", "30"], 0);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let admin = Admin::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        admin.delete_records(&TopicPartition::new(topics::READINGS, 0), 10).await.unwrap();
+    });
+    let account = audit(folder.path(), &["audit"], 3);
+    assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()));
+    let range = &account["unproved"][0];
+    assert_eq!((&range["topic"], &range["from"], &range["to"]), (&topics::READINGS.into(), &0.into(), &10.into()));
+    up.stop();
+}
+
+#[test]
+fn an_export_through_a_link_replaces_the_file_and_keeps_the_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    publish(&up);
+    audit(folder.path(), &["audit", "--wait", "30"], 0);
+    let (file, link) = (folder.path().join("readings.csv"), folder.path().join("latest"));
+    std::fs::write(&file, "before").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    run(folder.path(), &["export", "readings", "-o", link.to_str().unwrap()], 0);
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count() as u64, READINGS + 1);
+    up.stop();
+}
