@@ -120,7 +120,7 @@ async fn a_range_that_retention_has_removed_is_an_error_that_names_it() {
     assert!(error.to_string().contains("readings/0"), "{error}");
 }
 
-/// Data-loss bug #24.
+/// Keeps out data-loss bug #24.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_range_ends_though_its_last_offsets_were_compacted_away() {
     let broker = TestBroker::with(|config| config.sweep_interval_ms = 50).await;

@@ -72,7 +72,7 @@ async fn a_member_is_ready_to_read_within_half_a_second() {
     assert!(took.as_millis() < 500, "{took:?}");
 }
 
-/// Data-loss bug #1.
+/// Keeps out data-loss bug #1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offset_is_not_stored_before_its_record_was_committed() {
     let broker = TestBroker::start().await;
@@ -170,7 +170,7 @@ async fn a_revoked_partition_is_not_committed_after_its_release_when_all_are_rev
     a_partition_changes_hands(Assignor::Range).await;
 }
 
-/// Data-loss bug #8: the member was gone for the group, and finds out by its commit or its heartbeat.
+/// Keeps out data-loss bug #8: the member was gone for the group, and finds out by its commit or its heartbeat.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_of_a_member_that_was_fenced_are_lost_and_cannot_be_committed() {
     let broker = TestBroker::start().await;
@@ -195,7 +195,7 @@ async fn partitions_of_a_member_that_was_fenced_are_lost_and_cannot_be_committed
     heir.close().await;
 }
 
-/// Data-loss bug #10: the queue's wake-up survives reassignments.
+/// Keeps out data-loss bug #10: the queue's wake-up survives reassignments.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_wake_the_consumer_after_every_reassignment() {
     let broker = TestBroker::start().await;
@@ -326,7 +326,8 @@ async fn a_partition_that_was_paused_when_it_left_is_read_when_it_comes_back() {
     consumer.close().await;
 }
 
-/// Data-loss bug #13: every partition's records come once each and in order, whatever happens in between.
+/// Keeps out data-loss bug #13, and data-loss bug #11: nothing comes from before the start of an assignment. Every partition's
+/// records come once each and in order, whatever happens in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batch_consume_neither_skips_nor_repeats_under_random_pauses_seeks_and_rebalances() {
     let seed = std::env::var("MANTIS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
@@ -420,7 +421,7 @@ async fn a_random_schedule(mut seed: u64, assignor: Assignor) {
     consumer.close().await;
 }
 
-/// Data-loss bug #22.
+/// Keeps out data-loss bug #22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retention_that_overtook_the_position_is_a_gap_and_never_a_silent_reset() {
     let broker = TestBroker::start().await;
@@ -441,7 +442,7 @@ async fn retention_that_overtook_the_position_is_a_gap_and_never_a_silent_reset(
     consumer.close().await;
 }
 
-/// Data-loss bug #22: with an assignor that knows no single moves.
+/// Keeps out data-loss bug #22: with an assignor that knows no single moves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_in_one_partition_repeats_nothing_of_the_others_with_an_eager_assignor() {
     let broker = TestBroker::start().await;
@@ -465,7 +466,7 @@ async fn a_gap_in_one_partition_repeats_nothing_of_the_others_with_an_eager_assi
     consumer.close().await;
 }
 
-/// Data-loss bug #22.
+/// Keeps out data-loss bug #22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_position_beyond_the_end_of_the_log_is_an_error_that_names_it() {
     let broker = TestBroker::start().await;
@@ -486,7 +487,7 @@ async fn a_position_beyond_the_end_of_the_log_is_an_error_that_names_it() {
     consumer.close().await;
 }
 
-/// Data-loss bug #24.
+/// Keeps out data-loss bug #24.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_goes_on_over_offsets_that_compaction_took_out() {
     const LIVE: i64 = 20_000;

@@ -30,7 +30,7 @@ async fn member(client: &ClientConfig) -> Consumer {
     consumer
 }
 
-/// Data-loss bug #12: the group has gone on without this member.
+/// Keeps out data-loss bug #12: the group has gone on without this member.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_of_a_stale_generation_fails_and_is_not_taken_for_done() {
     let (mock, client, producer) = mock().await;
@@ -57,7 +57,7 @@ async fn a_commit_of_a_stale_generation_fails_and_is_not_taken_for_done() {
     consumer.close().await;
 }
 
-/// Data-loss bug #4, at this end of the road.
+/// Keeps out data-loss bug #4, at this end of the road.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_rights_are_told_apart_from_passing_trouble() {
     let (mock, client, producer) = mock().await;
@@ -77,7 +77,7 @@ async fn missing_rights_are_told_apart_from_passing_trouble() {
     consumer.close().await;
 }
 
-/// Data-loss bug #22: a broker that says "out of range" of a position that is in the log.
+/// Keeps out data-loss bug #22: a broker that says "out of range" of a position that is in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offset_that_is_in_the_log_after_all_is_read_on_without_a_gap() {
     let (mock, client, producer) = mock().await;
@@ -90,7 +90,7 @@ async fn an_offset_that_is_in_the_log_after_all_is_read_on_without_a_gap() {
     consumer.close().await;
 }
 
-/// Data-loss bug #21: a retriable refusal is retried inside, within order and without a second copy.
+/// Keeps out data-loss bug #21: a retriable refusal is retried inside, within order and without a second copy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_passing_refusal_of_the_broker_is_retried_until_the_record_is_written() {
     let (mock, client, producer) = mock().await;

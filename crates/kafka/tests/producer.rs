@@ -52,7 +52,7 @@ async fn keys_land_where_other_kafka_clients_put_them() {
     producer.close().await.unwrap();
 }
 
-/// Data-loss bug #21: a delivery report is not ignored.
+/// Keeps out data-loss bug #21: a delivery report is not ignored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_the_topic_refuses_is_reported_and_the_others_are_written() {
     let broker = TestBroker::start().await;
@@ -88,7 +88,7 @@ async fn a_topic_that_does_not_exist_is_reported() {
     assert!(error.to_string().contains("none"), "{error}");
 }
 
-/// Data-loss bug #21: what was not acknowledged is an error, not a success.
+/// Keeps out data-loss bug #21: what was not acknowledged is an error, not a success.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_no_broker_acknowledged_is_an_error() {
     let mut client = ClientConfig::new("127.0.0.1:1");
@@ -110,7 +110,7 @@ async fn a_full_queue_holds_the_sender_back_and_loses_nothing() {
     producer.close().await.unwrap();
 }
 
-/// Data-loss bug #21: no flush at the end.
+/// Keeps out data-loss bug #21: no flush at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_handed_over_is_written_even_if_nobody_waits_any_more() {
     let broker = TestBroker::start().await;
@@ -164,7 +164,7 @@ async fn a_dead_letter_is_kept_whole_and_can_be_replayed() {
     assert_eq!(replayed[0].0, [letter.headers[0].clone(), mark]);
 }
 
-/// Data-loss bug #6: a dead letter that is too large for its topic is not dropped; the partition waits.
+/// Keeps out data-loss bug #6: a dead letter that is too large for its topic is not dropped; the partition waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_that_its_topic_refuses_is_a_fault_that_is_tried_again() {
     let broker = TestBroker::start().await;
