@@ -19,7 +19,7 @@ mod topics;
 mod up;
 
 use std::{
-    io::{BufWriter, Write},
+    io::{BufWriter, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -52,8 +52,13 @@ fn start(cli: Cli) -> Result<Exit> {
     if let Some(data_dir) = &cli.global.data_dir {
         config.data_dir.clone_from(data_dir);
     }
-    let long_running = matches!(cli.command, Command::Up(_) | Command::Worker(_));
-    mantis_telemetry::init_logs(if long_running { "info" } else { "warn" }).map_err(|error| Usage(error.into()))?;
+    let told = match cli.command {
+        Command::Worker(_) => "info",
+        // On a terminal the live view says what goes on; a log file should tell the whole story.
+        Command::Up(_) if !std::io::stderr().is_terminal() => "info",
+        _ => "warn",
+    };
+    mantis_telemetry::init_logs(told).map_err(|error| Usage(error.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let exit = runtime.block_on(dispatch(cli, config));
     // Blocking calls that are still under way must not hold the exit up.

@@ -257,6 +257,7 @@ fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn seconds(time: Timestamp) -> String {
+/// The time without the fractions that nobody reads.
+pub fn seconds(time: Timestamp) -> String {
     time.round(jiff::Unit::Second).unwrap_or(time).to_string()
 }

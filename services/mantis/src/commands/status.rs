@@ -16,7 +16,7 @@ pub async fn status(config: &Config, as_json: bool, out: &mut impl Write) -> Res
     if as_json {
         output::json_line(out, &page)?;
     } else {
-        writeln!(out, "up since {} as process {}, Kafka at {}", page.started, running.pid, running.brokers)?;
+        writeln!(out, "up since {} as process {}, Kafka at {}", report::seconds(page.started), running.pid, running.brokers)?;
         report::show(&page.workers, out)?;
     }
     let attention = page.workers.iter().any(|worker| {
