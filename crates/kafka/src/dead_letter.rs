@@ -114,6 +114,8 @@ pub fn encode(letter: &DeadLetter, group: &str) -> OutRecord {
 
 /// Where a dead letter comes from, by its headers. `None` if it has not all of them: it is none of ours.
 pub fn origin(headers: &[Header]) -> Option<Origin> {
+    // A letter's own headers begin with the group; what stands before is the record's, whatever its names are.
+    let headers = &headers[headers.iter().rposition(|header| header.key == GROUP)?..];
     let text = |name: &str| {
         let header = headers.iter().rev().find(|header| header.key == name)?;
         std::str::from_utf8(header.value.as_deref()?).ok()

@@ -72,7 +72,7 @@ pub struct Worker {
     /// Which worker
     #[arg(value_enum)]
     pub name: WorkerName,
-    /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
+    /// Kafka bootstrap servers [default: the configuration's]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
     /// Address of the health, status and metrics pages; port 0 takes a free one [default: 127.0.0.1:9464]

@@ -149,7 +149,7 @@ impl Config {
             None => String::new(),
         };
         let name = path.map_or("the environment".into(), |path| path.display().to_string());
-        let mut config = parse(&text, std::env::vars()).with_context(|| format!("{name} is not a valid configuration"))?;
+        let mut config = parse(&text, environment()).with_context(|| format!("{name} is not a valid configuration"))?;
         let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
         for schema in &mut config.schemas {
             schema.file = folder.join(&schema.file);
@@ -159,8 +159,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
-        if !(1..=1024).contains(&self.broker.partitions) {
-            bail!("broker.partitions = {} is out of range: use 1 to 1024", self.broker.partitions);
+        if !(1..=256).contains(&self.broker.partitions) {
+            bail!("broker.partitions = {} is out of range: use 1 to 256", self.broker.partitions);
         }
         if !(1..=1_000_000).contains(&self.raw.batch_rows) {
             bail!("raw.batch_rows = {} is out of range: use 1 to 1000000", self.raw.batch_rows);
@@ -170,6 +170,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The environment's variables that are text.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The text first and by itself, so that its errors name line and column; then with the environment's keys over it.

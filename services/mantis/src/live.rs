@@ -6,7 +6,6 @@ use std::{
 };
 
 use crate::{
-    output,
     report::{self, WorkerReport},
     run_file::Running,
 };
@@ -45,7 +44,8 @@ impl Live {
         if self.as_json {
             return if changed {
                 self.introduced = true;
-                output::json_line(out, &workers).map_err(io::Error::other)
+                serde_json::to_writer(&mut *out, &serde_json::json!({ "workers": workers }))?;
+                writeln!(out)
             } else {
                 Ok(())
             };

@@ -61,7 +61,7 @@ impl Metrics {
             let snapshot = worker.status.snapshot();
             self.held_bytes.with_label_values(&[worker.name]).set(i64::try_from(snapshot.held_bytes).unwrap_or(i64::MAX));
             for state in ["running", "retrying", "paused", "stopped"] {
-                self.state.with_label_values(&[worker.name, state]).set((snapshot.state.name() == state).into());
+                self.state.with_label_values(&[worker.name, state]).set((worker.state(&snapshot).name() == state).into());
             }
             for (topic, t) in &snapshot.topics {
                 let rejected = t.partitions.values().map(|p| p.rows_rejected).sum();

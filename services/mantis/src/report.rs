@@ -92,6 +92,11 @@ impl Watched {
         let _ = self.ended.set(why);
     }
 
+    /// What it is doing, also where it ended before or beside its road.
+    pub fn state(&self, snapshot: &Snapshot) -> State {
+        if self.ended.get().is_some() { State::Stopped } else { snapshot.state }
+    }
+
     /// Takes a sample for the rates; once a second.
     pub fn sample(&self) {
         let rows = self.status.snapshot().topics.into_iter().map(|(topic, t)| (topic, stored(&t))).collect();
@@ -183,7 +188,7 @@ impl Watched {
         WorkerReport {
             name: self.name.to_owned(),
             group: self.group.to_owned(),
-            state: if self.ended.get().is_some() { State::Stopped } else { snapshot.state }.name().to_owned(),
+            state: self.state(&snapshot).name().to_owned(),
             since: timestamp(snapshot.since),
             troubles,
             last_error: snapshot.last_error.clone().map(|(error, at)| ErrorReport { error, at: timestamp(at) }),

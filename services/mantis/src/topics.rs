@@ -8,7 +8,7 @@ use mantis_schemas::topics::{DEAD_LETTER_MESSAGE_BYTES_MAX, SOURCE_MESSAGE_BYTES
 
 /// Dead letters wait longer than source records for somebody to look at them.
 const DEAD_LETTER_RETENTION_MS: u64 = 30 * 24 * 3_600_000;
-/// How long a gateway waits for a broker that is not there yet, and how often it looks.
+/// How long a client waits for a broker that is not there yet, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 

@@ -88,7 +88,9 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
             ended = &mut broker => break Some(ended),
             _ = ticks.tick() => {
                 roles.state.sample();
-                live.show(&roles.state.reports().await)?;
+                if let Err(error) = live.show(&roles.state.reports().await) {
+                    tracing::warn!(%error, "the live view cannot be written");
+                }
             }
         }
     };
@@ -109,17 +111,26 @@ pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
     signals::survive_file_limits()?;
     let cli::WorkerName::Raw = args.name;
     config.http.listen = args.http.unwrap_or(config.http.listen);
+    if args.brokers.is_none() && config.kafka.brokers.is_none() {
+        anyhow::bail!(Usage(anyhow::anyhow!(
+            "a worker by itself needs a cluster: give --brokers, or kafka.brokers in mantis.toml"
+        )));
+    }
     let client = parts::connect(&config, args.brokers.as_deref())?;
     let held = Held::take(&config.data_dir)?;
     let decoder = parts::decoder(&config).map_err(Usage)?;
     let pages = bind(config.http.listen, "--http", "http.listen").await?;
     let http = pages.local_addr()?;
-    let cluster_id = topics::ensure_patiently(&Admin::new(&client)?, config.broker.partitions).await?;
+    tokio::pin!(signals);
+    let admin = Admin::new(&client)?;
+    let cluster_id = tokio::select! {
+        id = topics::ensure_patiently(&admin, config.broker.partitions) => id?,
+        () = &mut signals => return Ok(Exit::Done),
+    };
     let stop = CancellationToken::new();
     let mut roles = Roles::start(&config, &client, cluster_id.clone(), decoder, pages, &stop)?;
     held.publish(&Running { pid: std::process::id(), brokers: client.brokers.clone(), http, cluster_id })?;
     let mut ticks = interval(SAMPLE_INTERVAL);
-    tokio::pin!(signals);
     loop {
         tokio::select! {
             () = &mut signals => break,
@@ -162,12 +173,14 @@ impl Roles {
         let state = Arc::new(State { watched, admin: Admin::new(client)?, metrics: Metrics::new()?, started: Timestamp::now() });
         let (stopped, seen_by) = (stop.clone(), state.clone());
         let raw = tokio::spawn(async move {
-            let ended = worker.run(stopped).await;
+            // In a task of its own, so that a panic is seen and told like any other end.
+            let ended = tokio::spawn(worker.run(stopped)).await;
+            let ended = ended.map_err(anyhow::Error::from).and_then(|ended| ended.map_err(anyhow::Error::from));
             if let Err(error) = &ended {
                 tracing::error!(%error, "the raw worker has stopped");
                 seen_by.watched.iter().filter(|worker| worker.name == "raw").for_each(|worker| worker.ended(error.to_string()));
             }
-            Ok(ended?)
+            ended
         });
         let pages = tokio::spawn(mantis_telemetry::serve(pages, state.clone(), stop.clone().cancelled_owned()));
         Ok(Self { raw, pages, state })

@@ -144,7 +144,8 @@ impl Partition {
         match PartitionLog::open(&self.dir, settings.log.clone(), now_ms) {
             Ok((log, recovery)) => {
                 tracing::warn!(topic = self.topic, partition = self.index, ?recovery, "partition is online again");
-                state.durable.send_replace(log.high_watermark());
+                // A new one: whoever still waits for a record of before must not see other records pass its offset.
+                state.durable = watch::Sender::new(log.high_watermark());
                 state.log = Some(log);
                 drop(state);
                 self.readers.wake();
@@ -176,8 +177,12 @@ impl Partition {
                     None => {
                         state.syncing = false;
                         // Rolling a segment syncs too: what was appended may have become durable by the way.
-                        if let Some(end) = state.log.as_ref().map(PartitionLog::high_watermark) {
-                            state.durable.send_replace(end);
+                        match state.log.as_ref().map(|log| (log.high_watermark(), log.offline().is_some())) {
+                            Some((end, false)) => {
+                                state.durable.send_replace(end);
+                            }
+                            Some((_, true)) => state.durable = watch::Sender::new(-1),
+                            None => {}
                         }
                         drop(state);
                         self.readers.wake();

@@ -25,9 +25,8 @@ const WAIT_STEP: Duration = Duration::from_millis(100);
 pub async fn audit(config: &Config, args: &cli::Audit, as_json: bool, out: &mut impl Write) -> Result<Exit> {
     let client = parts::connect(config, args.brokers.as_deref())?;
     let store = parts::raw_reader(config)?;
-    if args.wait > 0 {
-        wait(&Admin::new(&client)?, &store, Duration::from_secs(args.wait)).await?;
-    }
+    // Whoever waits for the worker wants to know that it did not get there.
+    let arrived = args.wait == 0 || wait(&Admin::new(&client)?, &store, Duration::from_secs(args.wait)).await?;
     let decoder = parts::decoder(config)?;
     let account = audit::audit(&client, raw::GROUP, &raw::TOPICS, &store, decoder, config.decode.series_max).await?;
     if as_json {
@@ -35,13 +34,11 @@ pub async fn audit(config: &Config, args: &cli::Audit, as_json: bool, out: &mut 
     } else {
         show(&account, out)?;
     }
-    // Whoever waits for the workers wants to know that they did not get there.
-    let arrived = args.wait == 0 || account.behind == 0;
     Ok(if account.proved && arrived { Exit::Done } else { Exit::Attention })
 }
 
-/// Waits until the store has passed the log's end of now, or the time is up.
-async fn wait(admin: &Admin, store: &impl RawReader, bound: Duration) -> Result<()> {
+/// Waits until the store has passed the log's end of now (true), or the time is up.
+async fn wait(admin: &Admin, store: &impl RawReader, bound: Duration) -> Result<bool> {
     let deadline = Instant::now() + bound;
     let cluster_id = admin.cluster_id().await?;
     let lags = admin.lag(raw::GROUP, &raw::TOPICS).await?;
@@ -52,7 +49,7 @@ async fn wait(admin: &Admin, store: &impl RawReader, bound: Duration) -> Result<
             ledger.iter().find(here).map_or(lag.log_start, |entry| entry.2) < lag.log_end
         });
         if !behind || Instant::now() >= deadline {
-            return Ok(());
+            return Ok(!behind);
         }
         sleep(WAIT_STEP).await;
     }
@@ -91,6 +88,9 @@ fn show(account: &Account, out: &mut impl Write) -> Result<()> {
         n(account.rows_rejected),
         n(m.trimmed)
     )?;
+    if m.trimmed > 0 {
+        writeln!(out, "UNPROVED {} older than what the store keeps", n(m.trimmed))?;
+    }
     let cut = account.partitions.iter().any(|partition| partition.log_start > 0);
     if cut && m.unexplained > 0 {
         writeln!(out, "UNPROVED {} in the store whose records the log may no longer have", n(m.unexplained))?;

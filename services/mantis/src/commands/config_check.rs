@@ -31,7 +31,10 @@ pub fn check(config: &Config, file: Option<&Path>, as_json: bool, out: &mut impl
 }
 
 fn is_secret(key: &str) -> bool {
-    !key.ends_with("_file") && ["password", "secret", "token", "key.pem", "jaas"].iter().any(|part| key.contains(part))
+    !key.ends_with("_file")
+        && ["password", "passphrase", "secret", "token", "key.pem", "jaas", "oauthbearer.config"]
+            .iter()
+            .any(|part| key.contains(part))
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ async fn list(client: &ClientConfig, filter: &DlqFilter, as_json: bool, out: &mu
             let what = if rows > 0 { format!("{rows} rows") } else { "record".into() };
             let replayed = if letter.replayed_ms.is_some() { "  (replayed)" } else { "" };
             writeln!(out, "{}  {when}  {what}  {}{replayed}", letter.position(), letter.reasons().join(", "))?;
-            writeln!(out, "    {}", letter.detail())?;
+            writeln!(out, "    {}", printable(letter.detail()))?;
         }
         writeln!(out, "{} dead letters; `mantis dlq show POSITION` shows one whole", letters.len())?;
     }
@@ -191,14 +191,14 @@ async fn show(client: &ClientConfig, position: &str, as_json: bool, out: &mut im
     }
     writeln!(out, "record    {position}, refused by {}", letter.origin.group)?;
     if let Some(why) = &letter.origin.reason {
-        writeln!(out, "reason    {}: {}", why.code, why.detail)?;
+        writeln!(out, "reason    {}: {}", why.code, printable(&why.detail))?;
     }
     for refused in &letter.origin.rows {
-        writeln!(out, "row {:<5} {}: {}", refused.row, refused.why.code, refused.why.detail)?;
+        writeln!(out, "row {:<5} {}: {}", refused.row, refused.why.code, printable(&refused.why.detail))?;
     }
     writeln!(out, "key       {}", bytes_text(record.key))?;
     for header in &headers {
-        writeln!(out, "header    {} = {}", header.key, bytes_text(header.value.as_deref()))?;
+        writeln!(out, "header    {} = {}", printable(&header.key), bytes_text(header.value.as_deref()))?;
     }
     writeln!(out, "payload   {} bytes\n{}", letter.payload_bytes, bytes_text(record.payload))?;
     Ok(Exit::Done)
@@ -215,11 +215,10 @@ fn bytes_json(bytes: Option<&[u8]>) -> Value {
 
 fn bytes_text(bytes: Option<&[u8]>) -> String {
     let Some(bytes) = bytes else { return "(none)".into() };
-    let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
-    let more = if shown.len() < bytes.len() { " ... (--json has all of it)" } else { "" };
-    match std::str::from_utf8(shown) {
-        Ok(text) => format!("{}{more}", printable(text)),
-        Err(_) => format!("hex {}{more}", hex(shown)),
+    let more = if bytes.len() > SHOWN_BYTES_MAX { " ... (--json has all of it)" } else { "" };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => format!("{}{more}", printable(&text[..text.floor_char_boundary(SHOWN_BYTES_MAX)])),
+        Err(_) => format!("hex {}{more}", hex(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)])),
     }
 }
 

@@ -34,7 +34,17 @@ pub async fn replay(config: &Config, args: &cli::Replay, as_json: bool, out: &mu
         .await?
         .map_err(|error| Usage(error.into()))?;
     let client = parts::connect(config, args.brokers.as_deref())?;
-    let cluster_id = topics::ensure_patiently(&Admin::new(&client)?, config.broker.partitions).await?;
+    let stop = Shutdown::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        signals.await;
+        stopped.cancel();
+    });
+    let admin = Admin::new(&client)?;
+    let cluster_id = tokio::select! {
+        id = topics::ensure_patiently(&admin, config.broker.partitions) => id?,
+        () = stop.cancelled() => return Ok(Exit::Attention),
+    };
     let options = ReplayOptions {
         pace: match args.speed {
             cli::Speed::Max => Pace::Fast,
@@ -45,12 +55,6 @@ pub async fn replay(config: &Config, args: &cli::Replay, as_json: bool, out: &mu
         restart: args.restart,
         wait_max: None,
     };
-    let stop = Shutdown::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        signals.await;
-        stopped.cancel();
-    });
     let publisher = KafkaPublisher::new(Producer::new(&client)?);
     let bar = bar(as_json);
     let account = play(recording, &publisher, &options, &stop, &mut |progress| tell(&bar, progress)).await;

@@ -20,7 +20,10 @@ pub async fn status(config: &Config, as_json: bool, out: &mut impl Write) -> Res
         report::show(&page.workers, out)?;
     }
     let attention = page.workers.iter().any(|worker| {
-        worker.state != "running" || worker.topics.iter().any(|topic| topic.gap_offsets > 0 || topic.dead_letters > 0)
+        let in_trouble = |topic: &report::TopicReport| {
+            topic.gap_offsets > 0 || topic.dead_letters > 0 || topic.partitions.iter().any(|p| p.reading.starts_with("stopped"))
+        };
+        worker.state != "running" || worker.topics.iter().any(in_trouble)
     });
     Ok(if attention { Exit::Attention } else { Exit::Done })
 }

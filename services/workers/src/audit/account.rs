@@ -124,6 +124,6 @@ impl Account {
         let rows_add_up = self.rows == distinct + m.duplicates + m.conflicts + self.rows_rejected;
         self.adds_up = wrong == 0 && records_add_up && rows_add_up;
         self.behind = self.partitions.iter().map(|p| (p.log_end - p.audited_to).max(0).unsigned_abs()).sum();
-        self.proved = self.adds_up && self.unproved.is_empty();
+        self.proved = self.adds_up && self.unproved.is_empty() && self.matched.trimmed == 0;
     }
 }

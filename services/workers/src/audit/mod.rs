@@ -43,6 +43,9 @@ pub enum AuditError {
     /// The temporary files of the audit could not be written or read.
     #[error("the audit's temporary files failed ({0}): free space in the temporary folder, or set TMPDIR")]
     Spill(#[from] std::io::Error),
+    /// There is nothing to audit.
+    #[error("the cluster has none of the topics {0}: name another one with --brokers")]
+    NoTopics(String),
     /// More series than the audit may know.
     #[error("log and store have more than {0} series: raise decode.series_max")]
     TooManySeries(usize),
@@ -72,12 +75,24 @@ pub async fn audit(
     let mut account = Account { cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
     // First the positions, then the store, then the log's end: what the store has is then surely in the log that is read.
     let frontiers = frontiers(&admin, group, topics, store, &mut account).await?;
+    if frontiers.is_empty() {
+        return Err(AuditError::NoTopics(topics.join(", ")));
+    }
     let mut names = Names { interner: SeriesInterner::new(series_max), series_max };
     let mut book = Book::new()?;
     enter_store(store, &mut names, &mut book).await?;
     let refused = log::dead_letters(client, &admin, group, topics).await?;
     for (index, frontier) in frontiers.iter().enumerate() {
-        let (_, log_end) = admin.watermarks(&frontier.partition).await?;
+        let (log_start, log_end) = admin.watermarks(&frontier.partition).await?;
+        if log_start > frontier.log_start {
+            account.unproved.push(Unproved {
+                topic: frontier.partition.topic.to_string(),
+                partition: frontier.partition.partition,
+                from: frontier.log_start,
+                to: log_start,
+                why: "retention removed these records while the audit ran: audit again".to_owned(),
+            });
+        }
         let none = Refused::default();
         let mut reader = LogReader {
             client,
@@ -90,7 +105,7 @@ pub async fn audit(
             book: &mut book,
             account: &mut account,
         };
-        reader.read(frontier.log_start, log_end).await?;
+        reader.read(frontier.log_start.max(log_start), log_end).await?;
     }
     close(book, store.retained_from().await?, &frontiers, &names, &mut account)?;
     account.conclude();
