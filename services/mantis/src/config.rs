@@ -33,6 +33,8 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Broker {
     pub listen: SocketAddr,
+    /// `host:port` that clients are told to use, where it is not the address that the broker listens on.
+    pub advertised: Option<String>,
     /// Partitions of each source topic when it is created.
     pub partitions: i32,
     /// Records older than this are removed once every registered group has committed them.
@@ -108,6 +110,7 @@ impl Default for Broker {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9092)),
+            advertised: None,
             partitions: 4,
             retention_hours: 7 * 24,
             retention_bytes: 4 << 30,
@@ -162,6 +165,9 @@ impl Config {
         if !(1..=256).contains(&self.broker.partitions) {
             bail!("broker.partitions = {} is out of range: use 1 to 256", self.broker.partitions);
         }
+        if self.broker.advertised.as_deref().is_some_and(|address| host_and_port(address).is_none()) {
+            bail!("broker.advertised is not host:port: use an address that gateways reach, such as edge-1:9092");
+        }
         if !(1..=1_000_000).contains(&self.raw.batch_rows) {
             bail!("raw.batch_rows = {} is out of range: use 1 to 1000000", self.raw.batch_rows);
         }
@@ -170,6 +176,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// `host:port`, taken apart.
+pub fn host_and_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((host.to_owned(), port.parse().ok()?)).filter(|(host, _)| !host.is_empty())
 }
 
 /// The environment's variables that are text.

@@ -9,7 +9,11 @@ use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema};
 use mantis_stores::raw::sqlite::SqliteRawReader;
 use mantis_workers::raw::RecordDecoder;
 
-use crate::{config::Config, exit::Usage, run_file};
+use crate::{
+    config::{self, Config},
+    exit::Usage,
+    run_file,
+};
 
 /// Where the embedded raw store lies.
 pub fn raw_path(config: &Config) -> PathBuf {
@@ -67,6 +71,7 @@ pub fn limits(config: &Config) -> Limits {
 /// The embedded broker's settings.
 pub fn broker(config: &Config) -> mantis_broker::Config {
     let mut broker = mantis_broker::Config::new(config.data_dir.join("broker"));
+    broker.advertised = config.broker.advertised.as_deref().and_then(config::host_and_port);
     broker.default_partitions = config.broker.partitions;
     broker.min_free_bytes = config.broker.min_free_bytes;
     broker.topic_defaults.log.retention_bytes = Some(config.broker.retention_bytes);
