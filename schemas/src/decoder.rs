@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use crate::{
-    Event, FrameColumns, ReadingColumns, Reject, RowReject, SeriesInterner, SeriesTable, events, frames::FrameWriter,
-    framing::Framed, known, plan::Plan, readings::ReadingWriter,
+    Event, FeatureColumns, FrameColumns, ReadingColumns, Reject, RowReject, SeriesInterner, SeriesTable, events, features::FeatureWriter, frames::FrameWriter,
+    framing::Framed, known, plan::Plan, readings::ReadingWriter, reject,
 };
 
 /// Longest list of rows in one record, unless configured otherwise.
@@ -180,6 +180,32 @@ impl Decoder {
         self.samples.clear();
         self.samples.shrink_to(SAMPLES_KEPT_BYTES_MAX);
         read.map_err(Reject::clone)
+    }
+
+    /// Appends the good rows of a record of features to `into`, the refused ones to `rejects`, both in the sender's order.
+    ///
+    /// # Errors
+    /// The record as a whole cannot be read. What was appended to `into` and `rejects` is then to be dropped.
+    pub fn features(
+        &mut self,
+        meta: RecordMeta<'_>,
+        payload: &[u8],
+        into: &mut FeatureColumns,
+        rejects: &mut Vec<RowReject>,
+    ) -> Result<(), Reject> {
+        let plan = match Framed::of(payload).map_err(Reject::clone)? {
+            Framed::Json(_) => return Err(reject::NOT_FEATURES.clone()),
+            Framed::SingleObject { fingerprint, body } => (self.plans.by_fingerprint(fingerprint)?, body),
+            Framed::Confluent { id, body } => (self.plans.by_id(id)?, body),
+        };
+        let writer = FeatureWriter {
+            interner: &mut self.interner,
+            rows_max: self.rows_per_record_max,
+            key: meta.key,
+            into,
+            rejects,
+        };
+        writer.avro(plan.0, plan.1).map_err(Reject::clone)
     }
 
     /// Reads an event; its texts borrow from the payload.

@@ -27,6 +27,7 @@ known! {
     READING_COLUMNS = "reading_columns.avsc";
     FRAME = "frame.avsc";
     EVENT = "event.avsc";
+    FEATURES = "features.avsc";
 }
 
 impl Known {

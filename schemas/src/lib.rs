@@ -1,4 +1,4 @@
-//! The contract between gateways, workers and stores: what a reading, a frame and an event are, how they look in
+//! The contract between gateways, workers and stores: what a reading, a frame, an event and a feature are, how they look in
 //! Avro and in JSON, which topics carry them, and decoders that borrow from the payload and write straight into columns.
 //!
 //! Pure: no I/O, no clock, no task.
@@ -10,6 +10,8 @@ mod decoder;
 pub mod encode;
 mod event;
 mod events;
+mod feature;
+mod features;
 mod fingerprint;
 mod frames;
 mod framing;
@@ -32,6 +34,7 @@ pub use decoder::{
 };
 pub use event::{Event, EventBody, OrderPhase, State};
 pub use events::EVENT_TEXT_BYTES_MAX;
+pub use feature::{Feature, FeatureColumns, Figure, Figures, parse_window, window_name};
 pub use records::{FrameRecord, Reading, ReadingBatch};
 pub use reject::{Reject, RowReject};
 pub use series::{Series, SeriesId, SeriesInterner, SeriesTable};

@@ -5,6 +5,7 @@
 //! aliases.
 
 use crate::{
+    Figure,
     schema::{Field, Logical, Record, Schema, Type, TypeId},
     value::slot,
 };
@@ -25,6 +26,7 @@ pub(crate) enum Kind {
     ReadingColumns,
     Frame,
     Event,
+    Features,
 }
 
 /// What to do with each field of a record, in the writer's order.
@@ -37,7 +39,7 @@ pub(crate) type Bodies = Box<[Option<(i64, Steps)>]>;
 pub(crate) enum Step {
     Read(usize, Read),
     Skip(TypeId),
-    /// The list of readings. They are read after the fields around them, since the asset may stand behind them.
+    /// The list of readings or features. They are read after the fields around them, since the asset may stand behind them.
     Rows {
         array: TypeId,
         row: Steps,
@@ -175,7 +177,26 @@ const BODY_SLOTS: [&[Slot]; BODIES.len()] = [
     ],
 ];
 
+/// A row of a record of features; the asset stands around the rows.
+const FEATURE: &[Slot] = &[
+    required("sensor", slot::SENSOR, Takes::Text),
+    required("window_ns", slot::WINDOW, Takes::Integer),
+    required("start_ns", slot::TIME, Takes::Time),
+    required("end_ns", slot::END, Takes::Time),
+    required("version", slot::VERSION, Takes::Integer),
+    required("count", slot::SAMPLES, Takes::Integer),
+    required("uncertain", slot::UNCERTAIN, Takes::Integer),
+    required("bad", slot::BAD, Takes::Integer),
+    optional("coverage", slot::COVERAGE, Takes::Number),
+    required("exact", slot::EXACT, Takes::Boolean),
+    required("provisional", slot::PROVISIONAL, Takes::Boolean),
+    required("revision", slot::REVISION, Takes::Integer),
+    required("processed_ms", slot::PROCESSED, Takes::Integer),
+    optional("extras", slot::EXTRAS, Takes::Text),
+];
+
 const ROWS: &str = "readings";
+const FEATURE_ROWS: &str = "features";
 const BODY: &str = "body";
 
 impl Plan {
@@ -191,6 +212,8 @@ impl Plan {
         let has = |name| record.fields.iter().any(|field| is(field, name));
         let (kind, slots) = if has(ROWS) {
             (Kind::Readings, READINGS)
+        } else if has(FEATURE_ROWS) {
+            (Kind::Features, READINGS)
         } else if has("time_deltas_ns") {
             (Kind::ReadingColumns, READING_COLUMNS)
         } else if has("samples") {
@@ -201,8 +224,8 @@ impl Plan {
             (Kind::Reading, READING)
         } else {
             return Err(format!(
-                "the record `{}` is no reading, frame or event: none of its fields is named or aliased `value`, `readings`, \
-                 `time_deltas_ns`, `samples` or `body`",
+                "the record `{}` is no reading, frame, event or feature: none of its fields is named or aliased `value`, `readings`, \
+                 `time_deltas_ns`, `samples`, `body` or `features`",
                 record.name
             ));
         };
@@ -217,7 +240,15 @@ fn steps(schema: &Schema, record: &Record, slots: &[Slot], kind: Kind) -> Result
     for (index, field) in record.fields.iter().enumerate() {
         let step = if kind == Kind::Readings && is(field, ROWS) {
             let last = index + 1 == record.fields.len();
-            (ROWS, Step::Rows { array: field.of, row: row(schema, record, field)?, last })
+            // The asset stands around the rows; a row may have its own.
+            let mut slots = READING.to_vec();
+            slots.iter_mut().filter(|slot| slot.slot == slot::ASSET).for_each(|slot| slot.required = false);
+            (ROWS, Step::Rows { array: field.of, row: row(schema, record, field, &slots)?, last })
+        } else if kind == Kind::Features && is(field, FEATURE_ROWS) {
+            let last = index + 1 == record.fields.len();
+            let figure = |figure: Figure| optional(figure.name(), slot::FIGURES + figure as usize, Takes::Number);
+            let slots: Vec<_> = FEATURE.iter().copied().chain(Figure::ALL.map(figure)).collect();
+            (FEATURE_ROWS, Step::Rows { array: field.of, row: row(schema, record, field, &slots)?, last })
         } else if kind == Kind::Event && is(field, BODY) {
             (BODY, Step::Body(bodies(schema, record, field)?))
         } else if let Some(slot) = slots.iter().find(|slot| is(field, slot.name)) {
@@ -243,13 +274,10 @@ fn steps(schema: &Schema, record: &Record, slots: &[Slot], kind: Kind) -> Result
     }
 }
 
-fn row(schema: &Schema, record: &Record, field: &Field) -> Result<Steps, String> {
-    // The asset stands around the rows; a row may have its own.
-    let mut slots = READING.to_vec();
-    slots.iter_mut().filter(|slot| slot.slot == slot::ASSET).for_each(|slot| slot.required = false);
+fn row(schema: &Schema, record: &Record, field: &Field, slots: &[Slot]) -> Result<Steps, String> {
     match schema.of(field.of) {
         Type::Array(item) => match schema.of(*item) {
-            Type::Record(item) => steps(schema, item, &slots, Kind::Reading),
+            Type::Record(item) => steps(schema, item, slots, Kind::Reading),
             _ => Err(format!("the field `{}` of `{}` is not an array of records", field.name, record.name)),
         },
         _ => Err(format!("the field `{}` of `{}` is not an array", field.name, record.name)),
@@ -333,7 +361,7 @@ mod tests {
     #[test]
     fn each_of_our_own_schemas_compiles_to_its_kind() {
         let kinds: Vec<Kind> = known::all().map(|schema| Plan::compile(schema.avsc).unwrap().kind).collect();
-        assert_eq!(kinds, [Kind::Reading, Kind::Readings, Kind::ReadingColumns, Kind::Frame, Kind::Event]);
+        assert_eq!(kinds, [Kind::Reading, Kind::Readings, Kind::ReadingColumns, Kind::Frame, Kind::Event, Kind::Features]);
     }
 
     #[test]
@@ -355,7 +383,7 @@ mod tests {
                 "two fields of `R`",
             ),
             (reading(r#""long""#, &format!(r#"{sensor},{{"name":"quality","type":"double"}}"#)), "does not hold a word"),
-            (r#"{"type":"record","name":"R","fields":[{"name":"x","type":"int"}]}"#.into(), "is no reading, frame or event"),
+            (r#"{"type":"record","name":"R","fields":[{"name":"x","type":"int"}]}"#.into(), "is no reading, frame, event or feature"),
             (r#"{"type":"record","name":"R","fields":[{"name":"readings","type":"int"}]}"#.into(), "is not an array"),
             (r#"{"type":"record","name":"R","fields":[{"name":"body","type":"int"}]}"#.into(), "is not a union"),
             (r#""string""#.into(), "it is not a record"),

@@ -71,7 +71,7 @@ impl ReadingWriter<'_> {
                 avro::record(body, &plan.schema, &plan.steps, &mut slots)?;
                 self.columns(&slots)
             }
-            Kind::Frame | Kind::Event => Err(&reject::NOT_READINGS),
+            Kind::Frame | Kind::Event | Kind::Features => Err(&reject::NOT_READINGS),
         }
     }
 

@@ -51,6 +51,7 @@ refusals! {
     NOT_READINGS = "wrong-kind", "the record is not a reading, readings or a column batch: publish it to its own topic";
     NOT_FRAME = "wrong-kind", "the record is not a frame: publish it to its own topic";
     NOT_EVENT = "wrong-kind", "the record is not an event: publish it to its own topic";
+    NOT_FEATURES = "wrong-kind", "the record is not one of features, which are Avro: publish it to its own topic";
     UNKNOWN_EVENT = "unknown-event", "this version does not know the event's kind: update it and replay the dead letter";
     TOO_MANY_ROWS = "too-many-rows", "the record has more rows than a record may have: send smaller batches";
 
@@ -91,5 +92,6 @@ refusals! {
     FRAME_FORMAT = "bad-frame", "the format is not f64, f32 or i16: send one of these";
     FRAME_SCALE = "bad-frame", "the scale is not finite and other than 0 (i16), makes values infinite, or is not 1 (f64, f32): mend the sender";
     FRAME_SAMPLES = "bad-frame", "there is no sample, or not a whole number of them: send samples of the stated format";
+    BAD_FEATURE = "bad-feature", "a field of the feature is outside of what the schema allows: features are written by the features worker";
     BAD_EVENT = "bad-event", "a field of the event is outside of what the schema allows: send what it asks for";
 }

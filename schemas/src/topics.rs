@@ -6,6 +6,10 @@ pub const READINGS: &str = "mantis.readings";
 pub const WAVEFORMS: &str = "mantis.waveforms";
 /// Machine states, production counts, alarms and work orders; key = asset.
 pub const EVENTS: &str = "mantis.events";
+/// Condition features; key = asset. Written by the features worker.
+pub const FEATURES: &str = "mantis.features";
+/// Snapshots of the features worker's state; compacted.
+pub const FEATURE_STATE: &str = "mantis.feature-state";
 /// Topics that gateways publish to.
 pub const SOURCES: [&str; 3] = [READINGS, WAVEFORMS, EVENTS];
 

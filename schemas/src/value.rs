@@ -65,4 +65,21 @@ pub(crate) mod slot {
     pub(crate) const QUANTITY: usize = 22;
     /// Number of slots of an event.
     pub(crate) const EVENT_COUNT: usize = 23;
+
+    pub(crate) const WINDOW: usize = 3;
+    pub(crate) const END: usize = 4;
+    pub(crate) const VERSION: usize = 5;
+    pub(crate) const SAMPLES: usize = 6;
+    pub(crate) const UNCERTAIN: usize = 7;
+    pub(crate) const BAD: usize = 8;
+    pub(crate) const COVERAGE: usize = 9;
+    pub(crate) const EXACT: usize = 10;
+    pub(crate) const PROVISIONAL: usize = 11;
+    pub(crate) const REVISION: usize = 12;
+    pub(crate) const PROCESSED: usize = 13;
+    pub(crate) const EXTRAS: usize = 14;
+    /// The first figure's; the others follow in order of [`crate::Figure`].
+    pub(crate) const FIGURES: usize = 15;
+    /// Number of slots of a feature.
+    pub(crate) const FEATURE_COUNT: usize = FIGURES + crate::Figure::ALL.len();
 }

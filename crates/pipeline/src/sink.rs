@@ -103,10 +103,27 @@ pub trait Sink: Send + Sync + 'static {
     /// any more. Without that nothing is lost, but a write of an earlier owner that lands late may bring an older value back.
     fn start(&self, _assigned: &[Assigned]) -> impl Future<Output = Result<Vec<Start>, Fault>> + Send;
 
-    /// Makes rows durable; returns only when they are.
+    /// Makes rows durable; returns only when they are, or when the sink holds them and [`durable`](Self::durable) says so.
     fn write(&self, part: Part<'_, Self::Columns>) -> impl Future<Output = Result<Outcome, Fault>> + Send;
 
     /// Moves the sink's ledger over spans whose rows have all ended. Sinks without one do nothing. A ledger that is at the
     /// end of its span already (an earlier call got through unseen) is as good; one that is elsewhere moves nothing.
     fn advance(&self, spans: &[Span]) -> impl Future<Output = Result<Option<Vec<Moved>>, Fault>> + Send;
+
+    /// Up to where an owned partition may be committed, when every row before `done` has ended: at most `done`.
+    ///
+    /// A sink that gathers rows and makes them durable together (an object, a snapshot of its state) answers where the last
+    /// of these ends, and the group's offset waits for it. Asked at every commit, so it only looks.
+    fn durable(&self, _partition: &TopicPartition, done: i64) -> i64 {
+        done
+    }
+
+    /// Makes durable what it holds of the partitions, because they are about to be given up. What fails or does not end in
+    /// time (the road drops the call) is read again by the next owner.
+    fn flush(&self, _partitions: &[TopicPartition]) -> impl Future<Output = Result<(), Fault>> + Send {
+        async { Ok(()) }
+    }
+
+    /// The partitions were given up: what it holds of them is to be dropped.
+    fn release(&self, _partitions: &[TopicPartition]) {}
 }

@@ -1,7 +1,7 @@
 //! Avro single-object encoding: `C3 01`, the schema's fingerprint (8 bytes, little endian), the record in Avro binary.
 
 use crate::{
-    Event, EventBody, FrameRecord, Quality, Reading, ReadingBatch, framing,
+    Event, EventBody, Feature, FrameRecord, Quality, Reading, ReadingBatch, framing,
     known::{self, Known},
 };
 
@@ -98,6 +98,31 @@ pub fn event(out: &mut Vec<u8>, event: &Event<'_>) {
             optional(out, *unit_time_s, double);
         }
     }
+}
+
+/// Appends a `mantis.Features`: rows of one asset, each with its sensor.
+pub fn features<'a>(out: &mut Vec<u8>, asset: &str, rows: impl ExactSizeIterator<Item = (&'a str, &'a Feature)>) {
+    mark(out, &known::FEATURES);
+    text(out, asset);
+    if rows.len() > 0 {
+        long(out, rows.len() as i64);
+        rows.for_each(|(sensor, row)| feature(out, sensor, row));
+    }
+    long(out, 0);
+}
+
+fn feature(out: &mut Vec<u8>, sensor: &str, row: &Feature) {
+    text(out, sensor);
+    for number in [row.window_ns, row.start_ns, row.end_ns, i64::from(row.version), row.count, row.uncertain, row.bad] {
+        long(out, number);
+    }
+    optional(out, row.coverage, double);
+    out.push(u8::from(row.exact));
+    out.push(u8::from(row.provisional));
+    long(out, row.revision);
+    long(out, row.processed_ms);
+    row.figures.iter().for_each(|(_, value)| optional(out, value, double));
+    text(out, &row.extras);
 }
 
 fn row(out: &mut Vec<u8>, reading: &Reading<'_>) {

@@ -22,8 +22,9 @@ where
 {
     pub(super) fn assigned(&mut self, assigned: Vec<Assigned>) {
         // A source that assigns what is owned already means a new ownership.
-        let known = assigned.iter().map(|a| a.partition.clone()).filter(|p| self.partitions.contains_key(p)).collect();
-        self.forget(known);
+        let known: Vec<_> =
+            assigned.iter().map(|a| a.partition.clone()).filter(|p| self.partitions.contains_key(p)).collect();
+        self.forget(&known);
         for assigned in assigned {
             self.epochs += 1;
             let lane = self.lane(&assigned.partition);

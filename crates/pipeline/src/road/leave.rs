@@ -34,22 +34,23 @@ where
             self.land(ended)?;
             self.pump(false);
         }
+        self.flush(&partitions, deadline).await;
         self.commit_until(source, |partition| partitions.contains(partition), deadline).await;
-        self.forget(partitions.clone());
+        self.forget(&partitions);
         self.releasing.extend(partitions);
         Ok(())
     }
 
     /// Gives up partitions that belong to another already.
     pub(super) fn lost(&mut self, partitions: Vec<TopicPartition>) {
-        self.forget(partitions.clone());
+        self.forget(&partitions);
         self.releasing.extend(partitions);
     }
 
     /// Ends the ownership: nothing of the partitions counts any more.
-    pub(super) fn forget(&mut self, partitions: Vec<TopicPartition>) {
-        let owners = self.owners(&partitions);
-        for name in &partitions {
+    pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
+        let owners = self.owners(partitions);
+        for name in partitions {
             if self.partitions.remove(name).is_some() {
                 self.status.partition(name, |status| {
                     status.reading = Reading::NotOwned;
@@ -60,6 +61,18 @@ where
         }
         self.discard();
         self.hurry(&owners, Leave::Now);
+        self.ends.sink.release(partitions);
+    }
+
+    /// Lets the sink make durable what it holds of partitions that are about to be given up.
+    async fn flush(&self, partitions: &[TopicPartition], deadline: Instant) {
+        match timeout_at(deadline, self.ends.sink.flush(partitions)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => {
+                tracing::warn!(%fault, "what the sink holds could not be made durable: the next owner reads it again");
+            }
+            Err(_) => tracing::warn!("what the sink holds was not durable in time: the next owner reads it again"),
+        }
     }
 
     /// Writes what was read if `flush`, else only what is under way; commits.
@@ -84,6 +97,8 @@ where
             }
         }
         self.hurry_all(Leave::Now);
+        let owned: Vec<_> = self.partitions.keys().cloned().collect();
+        self.flush(&owned, deadline).await;
         self.commit_until(source, |_| true, deadline).await;
         self.beside.shutdown().await;
         ended_well

@@ -55,6 +55,8 @@ fn the_schedules_meet_every_kind_of_trouble() {
         "a seek",
         "a pause",
         "a ledger that moved",
+        "a chain that moved",
+        "a link that came too late",
         "a refused part",
         "records put back",
         "gap offsets",
@@ -118,7 +120,7 @@ impl<E: Ends> Schedule<E> {
         let mut limits = small_limits(seed);
         limits.lanes_max = *random.pick(&[1, 1, 3]);
         limits.rows_max = *random.pick(&[4, 12, 40]);
-        let keeps = *random.pick(&[Keeps::Nothing, Keeps::Ledger, Keeps::FencedLedger]);
+        let keeps = *random.pick(&[Keeps::Nothing, Keeps::Ledger, Keeps::FencedLedger, Keeps::Chain]);
         let disturbed = random.chance(900);
         let mut some = |permille| if disturbed && random.chance(400) { random.within(1, permille) } else { 0 };
         let chances = Chances {

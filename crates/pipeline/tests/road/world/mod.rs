@@ -22,7 +22,7 @@ pub use cluster::{Group, Log};
 pub use letters::Letters;
 pub use random::Random;
 pub use records::{Batch, Fate, Row, RowDecoder, Rows, Sent};
-pub use sink::Store;
+pub use sink::{Link, Store};
 pub use source::Consumer;
 pub use worker::{Ends, Plain, Worker};
 
@@ -64,6 +64,8 @@ pub enum Keeps {
     Ledger,
     /// And a call that began before the last question for it takes no effect after that.
     FencedLedger,
+    /// It gathers rows and stores them with the ledger from time to time; until then a worker's rows are in its memory alone.
+    Chain,
 }
 
 pub struct State {
@@ -74,6 +76,8 @@ pub struct State {
     pub workers: Vec<WorkerState>,
     pub store: BTreeMap<u64, u64>,
     pub ledger: BTreeMap<TopicPartition, i64>,
+    /// What workers hold of a chain's next link.
+    pub links: BTreeMap<(usize, TopicPartition), Link>,
     /// Calls of the store by the order of their beginning, and how many had begun when a partition's position was last asked for.
     pub calls: u64,
     pub asked: BTreeMap<TopicPartition, u64>,
@@ -128,6 +132,7 @@ impl World {
             workers: Vec::new(),
             store: BTreeMap::new(),
             ledger: BTreeMap::new(),
+            links: BTreeMap::new(),
             calls: 0,
             asked: BTreeMap::new(),
             letters: BTreeMap::new(),
@@ -141,7 +146,7 @@ impl World {
             store_was_restored: false,
             late_writes,
             zombies: false,
-            fenced: keeps == Keeps::FencedLedger,
+            fenced: matches!(keeps, Keeps::FencedLedger | Keeps::Chain),
             violation: None,
             met: BTreeMap::new(),
             durable_checked: BTreeMap::new(),

@@ -144,6 +144,9 @@ impl Sink for Store {
     }
 
     async fn write(&self, part: Part<'_, Rows>) -> Result<Outcome, Fault> {
+        if self.world.keeps == Keeps::Chain {
+            return self.gather(&part).await;
+        }
         let _under_way = UnderWay::begin(self, &part.rows, part.spans);
         let (rows, spans, last, first) =
             (part.columns.0[part.rows.clone()].to_vec(), part.spans.to_vec(), part.last, part.rows.start);
@@ -157,8 +160,10 @@ impl Sink for Store {
 
     async fn advance(&self, spans: &[Span]) -> Result<Option<Vec<Moved>>, Fault> {
         let (keeps, call) = (self.world.keeps, self.world.state().begin_call());
-        if keeps == Keeps::Nothing {
-            return Ok(None);
+        match keeps {
+            Keeps::Nothing => return Ok(None),
+            Keeps::Chain => return Ok(self.extend(spans)),
+            Keeps::Ledger | Keeps::FencedLedger => {}
         }
         let spans = spans.to_vec();
         self.call(move |state| {
@@ -172,12 +177,134 @@ impl Sink for Store {
         })
         .await?
     }
+
+    fn durable(&self, partition: &TopicPartition, done: i64) -> i64 {
+        if self.world.keeps != Keeps::Chain {
+            return done;
+        }
+        let state = &mut *self.world.state();
+        if state.random.chance(300) {
+            cut(state, self.worker, partition);
+        }
+        state.links.get(&(self.worker, partition.clone())).map_or(state.ledger[partition], |link| link.from)
+    }
+
+    async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
+        self.world.point(self.worker).await;
+        if let Fortune::Fails(fault) = self.fortune() {
+            return Err(fault);
+        }
+        let state = &mut *self.world.state();
+        partitions.iter().for_each(|partition| cut(state, self.worker, partition));
+        Ok(())
+    }
+
+    fn release(&self, partitions: &[TopicPartition]) {
+        let state = &mut *self.world.state();
+        state.links.retain(|(worker, partition), _| *worker != self.worker || !partitions.contains(partition));
+    }
+}
+
+/// The rows between the end of the chain and what has ended, as one worker holds them.
+pub struct Link {
+    from: i64,
+    next: i64,
+    rows: Vec<Row>,
+}
+
+impl Store {
+    async fn gather(&self, part: &Part<'_, Rows>) -> Result<Outcome, Fault> {
+        let _under_way = UnderWay::begin(self, &part.rows, part.spans);
+        self.world.point(self.worker).await;
+        if let Fortune::Fails(fault) = self.fortune() {
+            return Err(fault);
+        }
+        let state = &mut *self.world.state();
+        if let Some(moved) = self.elsewhere(state, part.spans) {
+            state.meet("a chain that moved");
+            return Ok(Outcome::Moved(moved));
+        }
+        let rows = &part.columns.0[part.rows.clone()];
+        if rows.iter().any(|row| row.fate == Fate::Poison) {
+            return Ok(Outcome::Refused(Reason::new("store-refused", "400: something is wrong with it")));
+        }
+        let (mut written, mut rejected) = (0, Vec::new());
+        for (number, row) in rows.iter().enumerate() {
+            if row.fate == Fate::Rejected {
+                rejected.push((part.rows.start + number, Reason::new("store-rejected", "the value is out of range")));
+                continue;
+            }
+            written += 1;
+            let at = state.partition_of(row.key);
+            if let Some(link) = state.links.get_mut(&(self.worker, at)) {
+                link.rows.push(row.clone());
+            }
+        }
+        let advanced = part.last && rejected.is_empty();
+        if advanced {
+            extend(state, self.worker, part.spans);
+        }
+        Ok(Outcome::Ended { written, duplicates: 0, conflicts: 0, rejected, advanced })
+    }
+
+    fn extend(&self, spans: &[Span]) -> Option<Vec<Moved>> {
+        let state = &mut *self.world.state();
+        let moved = self.elsewhere(state, spans);
+        if moved.is_none() {
+            extend(state, self.worker, spans);
+        }
+        moved
+    }
+
+    /// Where the links of the spans end, if not where the spans begin. A link that is gone ends where the chain does.
+    fn elsewhere(&self, state: &mut State, spans: &[Span]) -> Option<Vec<Moved>> {
+        let positions: Vec<_> = spans
+            .iter()
+            .map(|span| {
+                let ledger = state.ledger[&span.partition];
+                let fresh = || Link { from: ledger, next: ledger, rows: Vec::new() };
+                let link = state.links.entry((self.worker, span.partition.clone())).or_insert_with(fresh);
+                (span.partition.clone(), link.next, span.from)
+            })
+            .collect();
+        let moved = positions.iter().any(|(_, next, from)| next != from);
+        moved.then(|| positions.into_iter().filter(|(_, next, from)| next != from).map(|(name, next, _)| (name, next)).collect())
+    }
+}
+
+fn extend(state: &mut State, worker: usize, spans: &[Span]) {
+    for span in spans {
+        if let Some(link) = state.links.get_mut(&(worker, span.partition.clone())) {
+            link.next = span.next;
+        }
+    }
+}
+
+/// Adds the link to the chain, unless another worker added one at its place: then it is nothing.
+fn cut(state: &mut State, worker: usize, partition: &TopicPartition) {
+    let Some(link) = state.links.remove(&(worker, partition.clone())) else { return };
+    if state.ledger[partition] != link.from {
+        state.meet("a link that came too late");
+        return;
+    }
+    state.rows_applied += link.rows.len() as u64;
+    for row in link.rows {
+        state.store.insert(row.key, row.value);
+    }
+    state.ledger.insert(partition.clone(), link.next);
+    state.check_durable(partition, link.next);
+    state.links.insert((worker, partition.clone()), Link { from: link.next, next: link.next, rows: Vec::new() });
 }
 
 impl State {
     fn begin_call(&mut self) -> u64 {
         self.calls += 1;
         self.calls
+    }
+
+    /// Keys carry the number of their partition.
+    fn partition_of(&self, key: u64) -> TopicPartition {
+        self.logs.keys().nth((key >> 32) as usize).unwrap().clone()
     }
 }
 
