@@ -105,7 +105,8 @@ impl SensorState {
             let open = self.window(*window_ns, time_ns);
             open.revision = open.revision.max(offset);
             open.published = Published::Not;
-            self.next_end_ns = self.next_end_ns.min(end_of(open));
+            let end_ns = end_of(open);
+            self.next_end_ns = self.next_end_ns.min(end_ns);
         }
         self.watermark_ns = self.watermark_ns.max(time_ns);
         if self.samples.len() >= config.samples_max {
