@@ -11,6 +11,8 @@ use crate::{
 
 /// Computes spectra. Keeps plans for the lengths of frame used last, and its buffers: nothing is allocated for a frame of a known
 /// length. One per thread.
+///
+/// The transform picks its instructions by processor: bits are the same on the same kind of processor, elsewhere to about 1e-15.
 #[derive(Default)]
 pub struct SpectrumPlanner {
     plans: Plans,
