@@ -6,7 +6,10 @@ use anyhow::Result;
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::Status;
 use mantis_stores::raw::sqlite::Retention;
-use mantis_workers::{WorkerError, features, raw};
+use mantis_workers::{
+    features,
+    raw::{self, WorkerError},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{cli::WorkerName, config::Config, parts};
