@@ -335,7 +335,7 @@ pub async fn windows_that_begin_together_are_kept_apart<E: Engine>() {
         assert_eq!(store.all("pump", "temp", row.window_ns).await, std::slice::from_ref(row));
     }
     assert_eq!(store.reader.windows(&series("pump", "temp")).await.unwrap(), [0, WINDOW_NS, 6 * WINDOW_NS]);
-    assert_eq!(store.reader.windows(&series("pump", "no such sensor")).await.unwrap(), []);
+    assert!(store.reader.windows(&series("pump", "no such sensor")).await.unwrap().is_empty());
 }
 
 /// Names are the sender's; a store neither trims, folds nor normalises them.

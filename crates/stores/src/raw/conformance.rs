@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, future::Future};
 
 use mantis_pipeline::{Assigned, Columns, Outcome, Part, Sink, Span, TopicPartition};
-use mantis_schemas::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, Series, SeriesInterner, SeriesTable};
+use mantis_schemas::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, SeriesInterner, SeriesTable};
 
 use super::{RawColumns, RawReader, StoredFrame, StoredReading};
 use crate::conformance::{

@@ -4,7 +4,7 @@ use std::{ops::Range, path::Path};
 
 use mantis_pipeline::Fault;
 use mantis_schemas::{Feature, Figure, Figures, Series};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::{KIND, OpenError, encode};
 use crate::{
@@ -48,7 +48,7 @@ impl FeatureReader for SqliteFeatureReader {
         let series = series.clone();
         self.0
             .blocking(move |connection| match series_id(connection, &series)? {
-                Some(id) => windows(connection, id),
+                Some(id) => Windows::new(connection)?.of(id),
                 None => Ok(Vec::new()),
             })
             .await
@@ -79,7 +79,7 @@ impl FeatureReader for SqliteFeatureReader {
         self.0
             .blocking(move |connection| {
                 let Some(id) = series_id(connection, &series)? else { return Ok(Vec::new()) };
-                newest(connection, id, i64::MIN, usize::MAX)
+                Newest::new(connection)?.of(id, i64::MIN, usize::MAX)
             })
             .await
     }
@@ -94,6 +94,7 @@ impl FeatureReader for SqliteFeatureReader {
                     "SELECT id, asset, sensor FROM series WHERE (asset, sensor) >= (?1, ?2) ORDER BY asset, sensor",
                 )?;
                 let mut named = named.query(params![asset, sensor])?;
+                let mut newest = Newest::new(connection)?;
                 let mut found = Vec::new();
                 while found.len() < limit
                     && let Some(row) = named.next()?
@@ -103,7 +104,7 @@ impl FeatureReader for SqliteFeatureReader {
                         Some((after, window_ns)) if *after == series => window_ns.saturating_add(1),
                         _ => i64::MIN,
                     };
-                    let features = newest(connection, row.get(0)?, from_ns, limit - found.len())?;
+                    let features = newest.of(row.get(0)?, from_ns, limit - found.len())?;
                     found.extend(features.into_iter().map(|feature| (series.clone(), feature)));
                 }
                 Ok(found)
@@ -125,28 +126,47 @@ impl FeatureReader for SqliteFeatureReader {
     }
 }
 
-/// Lengths of the windows of a series, ascending. One seek per length, where DISTINCT would read every row.
-pub(super) fn windows(connection: &Connection, series: i64) -> rusqlite::Result<Vec<i64>> {
-    let mut next = connection.prepare_cached("SELECT min(window_ns) FROM features WHERE series = ?1 AND window_ns > ?2")?;
-    let mut windows = Vec::new();
-    let mut last = i64::MIN;
-    while let Some(window_ns) = next.query_row(params![series, last], |row| row.get::<_, Option<i64>>(0))? {
-        windows.push(window_ns);
-        last = window_ns;
+/// Finds the lengths of the windows of series: one seek per length, where DISTINCT would read every row.
+pub(super) struct Windows<'a>(Statement<'a>);
+
+impl<'a> Windows<'a> {
+    pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self(connection.prepare("SELECT min(window_ns) FROM features WHERE series = ?1 AND window_ns > ?2")?))
     }
-    Ok(windows)
+
+    /// The lengths of a series, ascending.
+    pub(super) fn of(&mut self, series: i64) -> rusqlite::Result<Vec<i64>> {
+        let mut windows = Vec::new();
+        let mut last = i64::MIN;
+        while let Some(window_ns) = self.0.query_row(params![series, last], |row| row.get::<_, Option<i64>>(0))? {
+            windows.push(window_ns);
+            last = window_ns;
+        }
+        Ok(windows)
+    }
 }
 
-/// The feature with the latest start of each length of window from `from_ns` on, at most `limit`.
-fn newest(connection: &Connection, series: i64, from_ns: i64, limit: usize) -> rusqlite::Result<Vec<Feature>> {
-    let mut newest =
-        connection.prepare_cached(&select("series = ?1 AND window_ns = ?2 ORDER BY start_ns DESC LIMIT 1"))?;
-    let windows = windows(connection, series)?.into_iter().filter(|window_ns| *window_ns >= from_ns);
-    let mut found = Vec::new();
-    for window_ns in windows.take(limit) {
-        found.extend(newest.query_row(params![series, window_ns], feature).optional()?);
+/// Finds the features with the latest start.
+struct Newest<'a> {
+    windows: Windows<'a>,
+    feature: Statement<'a>,
+}
+
+impl<'a> Newest<'a> {
+    fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let feature = connection.prepare(&select("series = ?1 AND window_ns = ?2 ORDER BY start_ns DESC LIMIT 1"))?;
+        Ok(Self { windows: Windows::new(connection)?, feature })
     }
-    Ok(found)
+
+    /// One for each length of window of a series from `from_ns` on, at most `limit`.
+    fn of(&mut self, series: i64, from_ns: i64, limit: usize) -> rusqlite::Result<Vec<Feature>> {
+        let windows = self.windows.of(series)?.into_iter().filter(|window_ns| *window_ns >= from_ns);
+        let mut found = Vec::new();
+        for window_ns in windows.take(limit) {
+            found.extend(self.feature.query_row(params![series, window_ns], feature).optional()?);
+        }
+        Ok(found)
+    }
 }
 
 fn select(of: &str) -> String {

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use super::read::Windows;
 use crate::sqlite::{WriteError, retained};
 
 /// Rows that one transaction deletes at most, so that writes go on in between.
@@ -40,6 +41,7 @@ pub(super) fn trim_some(connection: &mut Connection, retention: Retention) -> Re
 fn delete_before(transaction: &Transaction<'_>, from_ns: i64) -> rusqlite::Result<Trimmed> {
     let ids: Vec<i64> =
         transaction.prepare("SELECT id FROM series")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut windows = Windows::new(transaction)?;
     let mut features = transaction.prepare(
         "DELETE FROM features WHERE series = ?1 AND window_ns = ?2 AND start_ns < coalesce(
              (SELECT start_ns FROM features WHERE series = ?1 AND window_ns = ?2 AND start_ns < ?3
@@ -52,7 +54,7 @@ fn delete_before(transaction: &Transaction<'_>, from_ns: i64) -> rusqlite::Resul
     let mut trimmed = Trimmed::default();
     let room = |trimmed: &Trimmed| (TRIM_ROWS_MAX - trimmed.features - trimmed.readings) as i64;
     for id in ids {
-        for window_ns in super::read::windows(transaction, id)? {
+        for window_ns in windows.of(id)? {
             trimmed.features += features.execute(params![id, window_ns, from_ns, room(&trimmed)])?;
         }
         trimmed.readings += readings.execute(params![id, from_ns, room(&trimmed)])?;
