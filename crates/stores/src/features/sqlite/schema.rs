@@ -66,11 +66,11 @@ const FEATURES_BY_NAME: &str = r#"
         sensor,
         CASE
             WHEN window_ns = 0 THEN 'frame'
-            WHEN window_ns % 86400000000000 = 0 THEN window_ns / 86400000000000 || 'd'
-            WHEN window_ns % 3600000000000 = 0 THEN window_ns / 3600000000000 || 'h'
-            WHEN window_ns % 60000000000 = 0 THEN window_ns / 60000000000 || 'm'
-            WHEN window_ns % 1000000000 = 0 THEN window_ns / 1000000000 || 's'
-            WHEN window_ns % 1000000 = 0 THEN window_ns / 1000000 || 'ms'
+            WHEN window_ns % 86400000000000 = 0 THEN (window_ns / 86400000000000) || 'd'
+            WHEN window_ns % 3600000000000 = 0 THEN (window_ns / 3600000000000) || 'h'
+            WHEN window_ns % 60000000000 = 0 THEN (window_ns / 60000000000) || 'm'
+            WHEN window_ns % 1000000000 = 0 THEN (window_ns / 1000000000) || 's'
+            WHEN window_ns % 1000000 = 0 THEN (window_ns / 1000000) || 'ms'
             ELSE window_ns || 'ns'
         END AS "window",
         strftime('%Y-%m-%dT%H:%M:%S', start_ns / 1000000000 - (start_ns % 1000000000 < 0), 'unixepoch')
