@@ -244,9 +244,15 @@ mod tests {
         ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in
-            [("pump", "Pump"), ("pump", "pump-7"), ("*-7", "pump-77"), ("a*b*c", "a-c-b"), ("a?c", "abc"), ("", "x"), ("x*y", "x")]
-        {
+        for (pattern, text) in [
+            ("pump", "Pump"),
+            ("pump", "pump-7"),
+            ("*-7", "pump-77"),
+            ("a*b*c", "a-c-b"),
+            ("a?c", "abc"),
+            ("", "x"),
+            ("x*y", "x"),
+        ] {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }
@@ -313,7 +319,8 @@ mod tests {
 
     #[test]
     fn a_declaration_that_cannot_be_used_is_named_with_what_is_wrong() {
-        let bearing = |keys: &str| format!("bearing = {{ balls = 8, ball_diameter = 2, pitch_diameter = 12, shaft_rpm = 1500, {keys} }}");
+        let bearing =
+            |keys: &str| format!("bearing = {{ balls = 8, ball_diameter = 2, pitch_diameter = 12, shaft_rpm = 1500, {keys} }}");
         for keys in [
             "rate_hz = 0".to_owned(),
             "rate_hz = nan".to_owned(),
