@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use mantis_pipeline::{Columns, Header};
+use mantis_pipeline::{Columns, Header, Record};
 use mantis_schemas::{FeatureColumns, FrameColumns, ReadingColumns, topics};
 
 /// Bytes of a row's position.
@@ -174,7 +174,8 @@ impl Decoded {
         self.len() == 0
     }
 
-    fn truncate(&mut self, rows: usize) {
+    /// Keeps the first `rows` rows.
+    pub fn truncate(&mut self, rows: usize) {
         match self {
             Self::Readings(readings) => readings.truncate(rows),
             Self::Frames(frames) => frames.truncate(rows),
@@ -280,6 +281,17 @@ impl ArchiveRows {
         self.decoded.truncate(self.offset.len() - originals);
     }
 
+    /// Keeps the rows of positions in `range`; rows must be in order of the log.
+    pub fn retain(&mut self, range: &Range<i64>) {
+        self.truncate(self.offset.partition_point(|offset| *offset < range.end));
+        let first = self.offset.partition_point(|offset| *offset < range.start);
+        if first > 0 {
+            let mut rest = Self::new(self.decoded.kind());
+            rest.extend(self, first);
+            *self = rest;
+        }
+    }
+
     /// Appends the rows of `other`, which is of the same kind, from its row `from` on.
     fn extend(&mut self, other: &Self, from: usize) {
         let from = from.min(other.len());
@@ -303,10 +315,22 @@ impl ArchiveRows {
 pub struct Mark {
     /// Its position.
     pub offset: i64,
-    /// CRC-32C over its timestamp, key and value: [`crate::archive::object::Digest`].
+    /// CRC-32C over its timestamp, key and value, each of these with its length or its absence.
     pub crc32c: u32,
     /// Its first row.
     first_row: usize,
+}
+
+impl Mark {
+    /// The mark of a record, without rows.
+    pub fn of(record: &Record<'_>) -> Self {
+        let crc = crc32c::crc32c(&record.timestamp_ms.unwrap_or(-1).to_le_bytes());
+        let crc32c = [record.key, record.payload].into_iter().fold(crc, |crc, bytes| {
+            let length = bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+            crc32c::crc32c_append(crc32c::crc32c_append(crc, &length.to_le_bytes()), bytes.unwrap_or_default())
+        });
+        Self { offset: record.offset, crc32c, first_row: 0 }
+    }
 }
 
 /// What the archive's decoder writes and its sink takes: every record has at least one row, a kept record if nothing else.
@@ -324,8 +348,8 @@ impl ArchiveColumns {
     }
 
     /// Begins a record: the rows that follow are its own.
-    pub fn begin(&mut self, offset: i64, crc32c: u32) {
-        self.marks.push(Mark { offset, crc32c, first_row: self.rows.len() });
+    pub fn begin(&mut self, record: &Record<'_>) {
+        self.marks.push(Mark { first_row: self.rows.len(), ..Mark::of(record) });
     }
 
     /// The records, in order of offset.

@@ -7,12 +7,10 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    hash::{BuildHasher, RandomState},
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -78,8 +76,11 @@ impl ArchiveStore for FolderArchive {
         // Only the folder that the prefix names is walked.
         let walked = prefix.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
         self.blocking(format!("list objects under {prefix:?}"), move |folder| {
-            let path = walked.split('/').filter(|part| !part.is_empty()).fold(folder.to_owned(), |path, part| path.join(escape(part)));
-            search.walk(&path, &walked)?;
+            match walked.as_str() {
+                "" => search.walk(folder, "")?,
+                _ if walked.split('/').any(str::is_empty) => {}
+                _ => search.walk(&folder.join(walked.split('/').map(escape).collect::<PathBuf>()), &walked)?,
+            }
             Ok(search.found.into_iter().map(|(key, bytes)| Listed { key, bytes }).collect())
         })
         .await
@@ -87,27 +88,25 @@ impl ArchiveStore for FolderArchive {
 }
 
 fn create(path: &Path, bytes: &[u8]) -> io::Result<Created> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
     make_folder(folder)?;
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let temporary = folder.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
+    let temporary = folder.join(format!("{TEMPORARY}{:016x}", RandomState::new().hash_one(path)));
     let created = write(&temporary, bytes).and_then(|()| match fs::hard_link(&temporary, path) {
         Ok(()) => Ok(Created::Created),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
         Err(error) => Err(error),
     });
-    let removed = fs::remove_file(&temporary);
+    // What stays behind is removed at the next start.
+    let _ = fs::remove_file(&temporary);
     let created = created?;
-    removed?;
     // Also where another was first: its maker may not have come to this yet.
     File::open(folder)?.sync_all()?;
     Ok(created)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What a process with the same id left behind is nobody's.
-    let mut file = File::create(path)?;
+    // Never one that is there: what a crash left behind may be linked to an object.
+    let mut file = File::create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

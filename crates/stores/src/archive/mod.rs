@@ -13,6 +13,7 @@ pub mod conformance;
 pub mod folder;
 pub mod key;
 pub mod object;
+pub mod scan;
 
 use std::future::Future;
 

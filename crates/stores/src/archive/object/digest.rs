@@ -1,7 +1,5 @@
 //! What tells the records of two chains apart, though their bytes are not kept.
 
-use mantis_pipeline::Record;
-
 use crate::archive::columns::Mark;
 
 /// A digest over records in order: of two workers that read the same positions, both come to the same.
@@ -14,15 +12,6 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The CRC-32C of one record: timestamp, key and value, each with its length or its absence.
-    pub fn of_record(record: &Record<'_>) -> u32 {
-        let crc = crc32c::crc32c(&record.timestamp_ms.unwrap_or(-1).to_le_bytes());
-        [record.key, record.payload].into_iter().fold(crc, |crc, bytes| {
-            let length = bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-            crc32c::crc32c_append(crc32c::crc32c_append(crc, &length.to_le_bytes()), bytes.unwrap_or_default())
-        })
-    }
-
     /// Adds the next record.
     pub fn add(&mut self, mark: &Mark) {
         self.records += 1;
