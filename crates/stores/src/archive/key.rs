@@ -22,7 +22,10 @@ impl Place {
     pub fn of(key: &str) -> Option<Self> {
         let mut parts = key.split('/');
         let (cluster_id, topic, partition, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let digits = file.strip_suffix(SUFFIX).filter(|digits| digits.len() == DIGITS && parts.next().is_none())?;
+        let digits = file.strip_suffix(SUFFIX).filter(|digits| digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit()))?;
+        if parts.next().is_some() {
+            return None;
+        }
         let partition = TopicPartition::new(topic, partition.parse().ok()?);
         let place = Self { cluster_id: cluster_id.to_owned(), partition, start: digits.parse().ok()? };
         (place.key() == key).then_some(place)

@@ -144,3 +144,69 @@ fn kind(body: &EventBody<'_>) -> &'static str {
         _ => "event",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mantis_pipeline::Columns;
+    use mantis_schemas::topics;
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    fn decode(topic: &str, payloads: &[Option<&str>]) -> ArchiveColumns {
+        let mut decoder = ArchiveDecoder::new(DecoderConfig::default()).unwrap();
+        let mut columns = decoder.columns(topic);
+        for (offset, payload) in (10..).zip(payloads) {
+            let payload = payload.map(str::as_bytes);
+            let record = Record { offset, timestamp_ms: Some(NOW_MS), key: Some(b"pump"), payload };
+            let headers = || vec![Header { key: "trace".into(), value: Some(vec![0, 255]) }];
+            decoder.decode_with_headers(&record, headers, &mut columns, &mut Vec::new()).unwrap();
+        }
+        columns
+    }
+
+    const GOOD: &str = r#"{"asset":"pump","sensor":"flow","time_ns":1600000000000000000,"value":1.5}"#;
+
+    #[test]
+    fn what_cannot_be_decoded_is_kept_whole_with_its_headers_and_the_reason() {
+        let columns = decode(topics::READINGS, &[Some(GOOD), Some("{broken"), None, Some(GOOD)]);
+        assert_eq!((&columns.rows.offset[..], &columns.rows.row[..]), (&[10, 11, 12, 13][..], &[0, -1, -1, 0][..]));
+        let [broken, empty] = &columns.rows.originals[..] else { panic!("two records are kept") };
+        assert_eq!((broken.code.as_str(), empty.code.as_str()), ("broken-json", "empty-payload"));
+        assert_eq!((broken.payload.as_deref(), empty.payload.as_deref()), (Some(&b"{broken"[..]), None));
+        assert_eq!((broken.key.as_deref(), broken.timestamp_ms), (Some(&b"pump"[..]), Some(NOW_MS)));
+        assert_eq!(broken.headers, [Header { key: "trace".into(), value: Some(vec![0, 255]) }]);
+    }
+
+    #[test]
+    fn a_record_with_refused_rows_is_kept_whole_beside_its_good_rows_which_keep_their_indexes() {
+        let row = |time: i64| format!(r#"{{"sensor":"flow","time_ns":{time},"value":1}}"#);
+        let (good, late) = (row(1_600_000_000_000_000_000), row(i64::MAX));
+        let mixed = format!(r#"{{"asset":"pump","readings":[{late},{good},{late},{good}]}}"#);
+        let columns = decode(topics::READINGS, &[Some(&mixed)]);
+        assert_eq!(columns.rows.row, [1, 3, ArchiveRows::ORIGINAL]);
+        let original = &columns.rows.originals[0];
+        assert_eq!(original.payload.as_deref(), Some(mixed.as_bytes()));
+        assert!(original.reason.starts_with("row 0, 2: time-out-of-range: "), "{}", original.reason);
+    }
+
+    #[test]
+    fn every_record_has_a_row_so_that_none_is_forgotten() {
+        let columns = decode(topics::READINGS, &[Some(r#"{"asset":"pump","readings":[]}"#)]);
+        assert_eq!((columns.rows(), columns.marks().len()), (1, 1));
+        assert_eq!(columns.rows.originals[0].code, "no-rows");
+    }
+
+    #[test]
+    fn events_are_decoded_and_dead_letters_are_kept_as_they_are() {
+        let event = r#"{"asset":"pump","time_ns":1600000000000000000,"kind":"machine_state","state":"running"}"#;
+        let columns = decode(topics::EVENTS, &[Some(event), Some(GOOD)]);
+        let Decoded::Events(events) = &columns.rows.decoded else { panic!("{columns:?}") };
+        assert_eq!((events.rows()[0].json.as_ref(), columns.rows.originals.len()), (event, 1));
+        assert_eq!(events.rows()[0].kind.as_ref(), "machine_state");
+
+        let columns = decode(&topics::dead_letter(topics::READINGS), &[Some(GOOD), None]);
+        assert_eq!((columns.rows.row, columns.rows.originals.len()), (vec![-1, -1], 2));
+    }
+}
