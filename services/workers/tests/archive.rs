@@ -163,7 +163,7 @@ async fn what_was_acknowledged_is_archived_once_over_crashes_and_a_clean_stop() 
     let report = verify(&plant.archive(), Some(&plant.client), 100).await.unwrap();
     assert!(report.whole, "{report:#?}");
     let compared: u64 = report.partitions.iter().map(|chain| chain.log.as_ref().unwrap().compared).sum();
-    assert_eq!(compared, report.partitions.iter().map(|chain| chain.objects).sum());
+    assert_eq!(compared, report.partitions.iter().map(|chain| chain.objects).sum::<u64>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
