@@ -87,6 +87,13 @@ pub struct Worker {
 pub enum WorkerName {
     /// Raw readings and frames into the raw store
     Raw,
+    /// Readings and frames into condition features
+    Features,
+}
+
+impl WorkerName {
+    /// All of them: what `up` runs.
+    pub const ALL: [Self; 2] = [Self::Raw, Self::Features];
 }
 
 #[derive(Debug, Args)]

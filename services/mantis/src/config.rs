@@ -8,10 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use mantis_schemas::parse_window;
+use mantis_workers::features::WINDOWS_MAX;
 use serde::{Deserialize, Serialize};
 
 const ENV_PREFIX: &str = "MANTIS__";
 const FILE: &str = "mantis.toml";
+const WINDOW_NS_MAX: i64 = 366 * 86_400 * 1_000_000_000;
+const LATENESS_S_MAX: u64 = 31 * 86_400;
 
 /// All settings. What a file leaves out has the default.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -26,6 +30,7 @@ pub struct Config {
     /// Writer's schemas beyond our own, by the id that Confluent framing carries.
     pub schemas: Vec<Schema>,
     pub raw: Raw,
+    pub features: Features,
 }
 
 /// The embedded broker of `mantis up`.
@@ -92,6 +97,22 @@ pub struct Raw {
     pub retention_bytes: u64,
 }
 
+/// The features worker.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Features {
+    /// Lengths of the windows, such as `10s`, `1m`, `1d`.
+    pub windows: Vec<String>,
+    /// How far a reading may be behind its sensor's newest one.
+    pub lateness_s: u64,
+    /// Samples that a sensor's windows keep; of more they keep moments.
+    pub samples_max: usize,
+    /// Silence of a sensor after which its open windows are published early.
+    pub idle_ms: u64,
+    /// Longest time between two snapshots of a partition's state.
+    pub snapshot_s: u64,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -102,6 +123,7 @@ impl Default for Config {
             decode: Decode::default(),
             schemas: Vec::new(),
             raw: Raw::default(),
+            features: Features::default(),
         }
     }
 }
@@ -129,6 +151,13 @@ impl Default for Decode {
     fn default() -> Self {
         // 2000-01-01T00:00:00Z, the default of the accepted range.
         Self { accepted_from: Timestamp::constant(946_684_800, 0), accepted_ahead_s: 600, series_max: 1_000_000 }
+    }
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        let windows = ["10s", "1m"].map(str::to_owned).to_vec();
+        Self { windows, lateness_s: 120, samples_max: 16_384, idle_ms: 2_000, snapshot_s: 30 }
     }
 }
 
@@ -173,6 +202,32 @@ impl Config {
         }
         if self.raw.linger_ms > 60_000 {
             bail!("raw.linger_ms = {} is out of range: use 0 to 60000", self.raw.linger_ms);
+        }
+        self.features.check()
+    }
+}
+
+impl Features {
+    fn check(&self) -> Result<()> {
+        if !(1..=WINDOWS_MAX).contains(&self.windows.len()) {
+            bail!("features.windows has {} lengths: give 1 to {WINDOWS_MAX}", self.windows.len());
+        }
+        for window in &self.windows {
+            if !parse_window(window).is_some_and(|window_ns| (1_000_000..=WINDOW_NS_MAX).contains(&window_ns)) {
+                bail!("features.windows: {window:?} is no length from 1ms to 366d: write it like 10s, 1m, 8h or 1d");
+            }
+        }
+        if self.lateness_s > LATENESS_S_MAX {
+            bail!("features.lateness_s = {} is out of range: use 0 to {LATENESS_S_MAX}", self.lateness_s);
+        }
+        if !(64..=1 << 20).contains(&self.samples_max) {
+            bail!("features.samples_max = {} is out of range: use 64 to {}", self.samples_max, 1 << 20);
+        }
+        if !(100..=3_600_000).contains(&self.idle_ms) {
+            bail!("features.idle_ms = {} is out of range: use 100 to 3600000", self.idle_ms);
+        }
+        if !(1..=3_600).contains(&self.snapshot_s) {
+            bail!("features.snapshot_s = {} is out of range: use 1 to 3600", self.snapshot_s);
         }
         Ok(())
     }

@@ -1,13 +1,16 @@
 //! The parts that commands are built from, made out of the configuration.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::Limits;
-use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema};
+use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema, parse_window};
 use mantis_stores::{archive::folder::FolderArchive, raw::sqlite::SqliteRawReader};
-use mantis_workers::raw::RecordDecoder;
+use mantis_workers::{
+    features::{Declarations, FeatureConfig, FrameDeclaration},
+    raw::RecordDecoder,
+};
 
 use crate::{
     config::{self, Config},
@@ -66,6 +69,34 @@ pub fn decoder(config: &Config) -> Result<RecordDecoder> {
         ..DecoderConfig::default()
     };
     RecordDecoder::new(config).context("[[schemas]]")
+}
+
+/// What the features worker computes.
+pub fn features(config: &Config) -> Result<FeatureConfig> {
+    let features = &config.features;
+    let windows: Option<Vec<i64>> = features.windows.iter().map(|window| parse_window(window)).collect();
+    let mut windows_ns = windows.context("features.windows has a length that is none")?;
+    windows_ns.sort_unstable();
+    windows_ns.dedup();
+    Ok(FeatureConfig {
+        windows_ns,
+        lateness_ns: i64::try_from(features.lateness_s).ok().and_then(|s| s.checked_mul(1_000_000_000)).context("features.lateness_s")?,
+        samples_max: features.samples_max,
+        idle: Duration::from_millis(features.idle_ms),
+        snapshot_interval: Duration::from_secs(features.snapshot_s),
+    })
+}
+
+/// What was declared of sensors that send frames.
+pub fn declarations(_config: &Config) -> Result<Declarations> {
+    Ok(Arc::new(|_| FrameDeclaration::default()))
+}
+
+/// Checks what the workers are built from, before anything is started.
+pub fn check(config: &Config) -> Result<()> {
+    decoder(config)?;
+    features(config)?;
+    declarations(config).map(drop)
 }
 
 /// The road's bounds.

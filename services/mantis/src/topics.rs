@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use mantis_kafka::{Admin, Error, NewTopic};
-use mantis_schemas::topics::{DEAD_LETTER_MESSAGE_BYTES_MAX, SOURCE_MESSAGE_BYTES_MAX, SOURCES, dead_letter};
+use mantis_schemas::topics::{
+    DEAD_LETTER_MESSAGE_BYTES_MAX, FEATURE_STATE, FEATURES, SOURCE_MESSAGE_BYTES_MAX, SOURCES, dead_letter,
+};
 
 /// Dead letters wait longer than source records for somebody to look at them.
 const DEAD_LETTER_RETENTION_MS: u64 = 30 * 24 * 3_600_000;
@@ -12,7 +14,7 @@ const DEAD_LETTER_RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Makes the source topics and their dead-letter topics; those that exist stay as they are, and what differs is logged.
+/// Makes the topics of MANTIS and their dead-letter topics; those that exist stay as they are, and what differs is logged.
 pub async fn ensure(admin: &Admin, partitions: i32) -> Result<()> {
     try_ensure(admin, partitions).await.context("the topics of MANTIS cannot be made")
 }
@@ -40,10 +42,13 @@ pub async fn ensure_patiently(admin: &Admin, partitions: i32) -> Result<String> 
 
 async fn try_ensure(admin: &Admin, partitions: i32) -> Result<(), Error> {
     let mut wanted = Vec::new();
-    for source in SOURCES {
+    for source in SOURCES.into_iter().chain([FEATURES]) {
         wanted.push(topic(source.to_owned(), partitions, SOURCE_MESSAGE_BYTES_MAX, None));
         wanted.push(topic(dead_letter(source), 1, DEAD_LETTER_MESSAGE_BYTES_MAX, Some(DEAD_LETTER_RETENTION_MS)));
     }
+    let mut state = topic(FEATURE_STATE.to_owned(), partitions, SOURCE_MESSAGE_BYTES_MAX, None);
+    state.settings.push(("cleanup.policy".into(), "compact".into()));
+    wanted.push(state);
     for created in admin.create_topics(&wanted).await? {
         for setting in created.differs {
             let (name, wanted, found) = (setting.name, setting.wanted, setting.found);

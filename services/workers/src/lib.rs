@@ -2,4 +2,5 @@
 
 pub mod archive;
 pub mod audit;
+pub mod features;
 pub mod raw;

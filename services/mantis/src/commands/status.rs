@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use anyhow::{Context, Result};
 
-use crate::{config::Config, exit::Exit, output, report, run_file, up::StatusPage};
+use crate::{config::Config, exit::Exit, output, report, roles::StatusPage, run_file};
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 

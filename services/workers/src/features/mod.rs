@@ -1,0 +1,98 @@
+//! The features worker: figures of windows of readings and of waveform frames, to `mantis.features`. The one worker with
+//! state.
+//!
+//! What it guarantees: a sensor's figures follow from its own readings, and within the allowed lateness not from their order,
+//! their batches, other sensors or restarts; a reading that is too late is a dead letter, never silence; what it emits again
+//! after a crash has the same figures and ranks, so stores take it as it was.
+//!
+//! Its state is a snapshot in a compacted topic. The group's offset follows it: a commit never lies ahead of the snapshot that
+//! covers it, and that never ahead of the rows emitted before it.
+
+mod config;
+mod decode;
+mod emit;
+mod frames;
+mod partition;
+mod partitioner;
+mod samples;
+mod sensor;
+mod sink;
+mod snapshot;
+mod state_topic;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex};
+
+pub use config::{FeatureConfig, WINDOWS_MAX};
+pub use frames::{Declarations, FrameDeclaration};
+use mantis_kafka::{Admin, ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer, Producer};
+use mantis_pipeline::{Limits, Shutdown, Status};
+use mantis_schemas::topics;
+pub use partition::Counts;
+
+use crate::raw::{RecordDecoder, WorkerError};
+
+/// The worker's consumer group.
+pub const GROUP: &str = "mantis-features";
+/// The topics it reads.
+pub const TOPICS: [&str; 2] = [topics::READINGS, topics::WAVEFORMS];
+/// Lanes of the road: a lane per partition, so that no batch covers two.
+const LANES: usize = 4_096;
+
+/// The parts of a features worker.
+pub struct Worker {
+    /// How Kafka is reached.
+    pub client: ClientConfig,
+    /// The cluster whose positions the snapshots keep.
+    pub cluster_id: String,
+    /// What is computed.
+    pub config: FeatureConfig,
+    /// What was declared of sensors that send frames.
+    pub declarations: Declarations,
+    /// Turns records into rows.
+    pub decoder: RecordDecoder,
+    /// The road's bounds.
+    pub limits: Limits,
+    /// The worker's account of itself.
+    pub status: Arc<Status>,
+}
+
+impl Worker {
+    /// Works until `shutdown`, or until going on would be wrong.
+    ///
+    /// # Errors
+    /// Kafka's settings cannot be used, or an end of the road has failed for good.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
+        let Self { client, cluster_id, config, declarations, decoder, limits, status } = self;
+        let producer = Arc::new(Producer::new(&client)?);
+        let partitions = Admin::new(&client)?.partitions(topics::READINGS).await?.len();
+        let emitter = Arc::new(emit::Emitter::default());
+        let sink = Arc::new(sink::FeatureSink {
+            config,
+            series: decoder.series(),
+            snapshots: state_topic::StateTopic::new(client.clone(), producer.clone(), cluster_id, partitions)?,
+            emitter: emitter.clone(),
+            frames: Mutex::new(frames::FrameWindows::new(declarations)),
+            partitions: Mutex::default(),
+        });
+        let source = Consumer::new(&client, &ConsumerConfig::new(GROUP, TOPICS))?;
+        let dead_letters = Arc::new(DeadLetterProducer::new(&client, GROUP)?);
+        // These go on while the road flushes at its end.
+        let (stop, sending) = (Shutdown::new(), producer.clone());
+        let emitting = tokio::spawn({
+            let (emitter, stop) = (emitter.clone(), stop.clone());
+            async move { emitter.run(&sending, stop).await }
+        });
+        let looking = tokio::spawn({
+            let (sink, stop) = (sink.clone(), stop.clone());
+            async move { sink.run(stop).await }
+        });
+        let limits = Limits { lanes_max: LANES, ..limits };
+        let ended =
+            mantis_pipeline::run(source, decode::FeatureDecoder(decoder), sink, dead_letters, limits, status, shutdown).await;
+        stop.cancel();
+        let _ = tokio::join!(looking, emitting);
+        Ok(ended?)
+    }
+}

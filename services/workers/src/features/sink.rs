@@ -1,0 +1,321 @@
+//! The end of the features worker's road: rows go into the state, figures come out of it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Reason, Shutdown, Sink, Span, Start, TopicPartition};
+use mantis_schemas::{FrameColumns, ReadingColumns, SeriesTable, topics};
+use mantis_stores::raw::RawColumns;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    Counts, FeatureConfig,
+    decode::FeatureInput,
+    emit::Emitter,
+    frames::FrameWindows,
+    partition::{PartitionState, Published},
+    state_topic::StateTopic,
+};
+
+/// How often idle sensors and due snapshots are looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// A partition that has been silent for so long gets its snapshot at once.
+const QUIET: Duration = Duration::from_secs(1);
+/// Provisional rows of one look.
+const IDLE_ROWS_MAX: usize = 20_000;
+
+const TOO_LATE: Reason = Reason {
+    code: "too-late",
+    detail: std::borrow::Cow::Borrowed(
+        "the reading is further behind its sensor's newest one than features.lateness_s: it is in the raw store and in no feature; \
+         raise the lateness if gateways send backlogs of this length",
+    ),
+};
+
+/// Where the state of the partitions is.
+pub(super) struct FeatureSink {
+    pub(super) config: FeatureConfig,
+    pub(super) series: SeriesTable,
+    pub(super) snapshots: StateTopic,
+    pub(super) emitter: Arc<Emitter>,
+    pub(super) frames: Mutex<FrameWindows>,
+    pub(super) partitions: Mutex<HashMap<TopicPartition, Arc<Held>>>,
+}
+
+/// A partition that is owned.
+#[derive(Debug)]
+pub(super) struct Held {
+    number: i32,
+    state: tokio::sync::Mutex<Progress>,
+    /// Where the newest snapshot lies.
+    durable: std::sync::atomic::AtomicI64,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    state: PartitionState,
+    /// Everything before it is in the state, and what was refused of it has its dead letters.
+    next: i64,
+    /// Rows of a batch are in the state, and its dead letters are still on their way: no snapshot may begin here.
+    unsettled: bool,
+    /// Rows that were emitted from it, by the emitter's count.
+    emitted: u64,
+    last_write: Instant,
+    last_snapshot: Instant,
+}
+
+impl FeatureSink {
+    /// Publishes what is idle and writes the snapshots that are due, until `stop`.
+    pub(super) async fn run(&self, stop: Shutdown) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let held: Vec<_> = self.held().values().cloned().collect();
+            for partition in held {
+                if let Err(fault) = self.look_after(&partition).await {
+                    tracing::warn!(partition = partition.number, %fault, "the state could not be looked after; tried again");
+                }
+            }
+        }
+    }
+
+    /// Readings by what became of them, over the partitions that are owned.
+    pub(super) fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.held().values().for_each(|held| sum.add(&held.counts.lock().unwrap_or_else(PoisonError::into_inner)));
+        sum
+    }
+
+    async fn look_after(&self, held: &Held) -> Result<(), Fault> {
+        // A partition that is being written to is looked after next time.
+        let Ok(mut progress) = held.state.try_lock() else { return Ok(()) };
+        let now = Instant::now();
+        if let Some(silent_since) = now.checked_sub(self.config.idle) {
+            let mut published = Vec::new();
+            progress.state.publish_idle(&self.config, silent_since, now_ms(), IDLE_ROWS_MAX, &mut published);
+            if !published.is_empty() {
+                progress.emitted = self.emitter.give(published);
+            }
+        }
+        let since_snapshot = now.duration_since(progress.last_snapshot);
+        let quiet = now.duration_since(progress.last_write) >= QUIET && since_snapshot >= QUIET;
+        if quiet || since_snapshot >= self.config.snapshot_interval {
+            self.snapshot(held, &mut progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a snapshot, if there is news. The partition takes no rows meanwhile, so that it costs no second copy.
+    async fn snapshot(&self, held: &Held, progress: &mut Progress) -> Result<(), Fault> {
+        use std::sync::atomic::Ordering;
+        if progress.unsettled || progress.next <= held.durable.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let acknowledged = self.emitter.acknowledged(progress.emitted);
+        self.snapshots.store(held.number, progress.next, &progress.state, acknowledged).await?;
+        held.durable.store(progress.next, Ordering::Release);
+        progress.last_snapshot = Instant::now();
+        Ok(())
+    }
+
+    async fn load(&self, assigned: &Assigned) -> Result<Held, Fault> {
+        let number = assigned.partition.partition;
+        let mut state = PartitionState::new(number, self.snapshots.partitions);
+        let mut next = assigned.log_start;
+        match self.snapshots.load(&self.config, number).await? {
+            Some(loaded) => {
+                let (found, now) = (loaded.manifest.partitions, self.snapshots.partitions);
+                if found != now {
+                    return Err(Fault::Fatal {
+                        reason: format!(
+                            "{} had {found} partitions when its state was written and has {now} now: assets have moved between \
+                             them, so the state cannot be used. Delete the topic {} to compute all features anew from what the \
+                             log still holds",
+                            topics::READINGS,
+                            topics::FEATURE_STATE
+                        ),
+                    });
+                }
+                let offset = loaded.manifest.offset;
+                if offset < assigned.log_start {
+                    return Err(Fault::Fatal {
+                        reason: format!(
+                            "the records of {} from {offset} to {} are gone, and the state of the features ends at {offset}: their \
+                             windows would be cut in silence. Restore the records, or delete the topic {} to go on from {}; windows \
+                             that are stored keep their rows with more samples",
+                            assigned.partition, assigned.log_start, topics::FEATURE_STATE, assigned.log_start
+                        ),
+                    });
+                }
+                loaded.sensors.into_iter().for_each(|(series, sensor)| state.restore(series, sensor));
+                next = offset;
+            }
+            None if assigned.committed.is_some_and(|committed| committed > assigned.log_start) => {
+                tracing::warn!(partition = %assigned.partition, "there is no state: features are computed anew from the log's start");
+            }
+            None => {}
+        }
+        let now = Instant::now();
+        let progress = Progress { state, next, unsettled: false, emitted: 0, last_write: now, last_snapshot: now };
+        Ok(Held {
+            number,
+            state: tokio::sync::Mutex::new(progress),
+            durable: next.into(),
+            counts: Mutex::default(),
+        })
+    }
+
+    async fn take(
+        &self,
+        span: &Span,
+        readings: &ReadingColumns,
+        offsets: &[i64],
+        part: &Part<'_, FeatureInput>,
+    ) -> Result<Outcome, Fault> {
+        let held = self.held().get(&span.partition).cloned();
+        let Some(held) = held else {
+            return Err(Fault::retry(format!("{} is not held any more", span.partition)));
+        };
+        let mut progress = held.state.lock().await;
+        if let Some(at) = self.elsewhere(&held, &mut progress, span).await? {
+            return Ok(Outcome::Moved(vec![(span.partition.clone(), at)]));
+        }
+        // Nothing fails behind this line, so no row is taken twice.
+        self.emitter.room().await?;
+        let names = self.series.read().clone();
+        let mut published = Vec::new();
+        let late =
+            progress.state.take(&self.config, readings, offsets, part.rows.clone(), &names, now_ms(), &mut published);
+        if !published.is_empty() {
+            progress.emitted = self.emitter.give(published);
+        }
+        progress.last_write = Instant::now();
+        let counts = progress.state.counts;
+        let before = std::mem::replace(&mut *held.counts.lock().unwrap_or_else(PoisonError::into_inner), counts);
+        let duplicates = (counts.duplicates - before.duplicates) as usize;
+        let conflicts = (counts.conflicts - before.conflicts) as usize;
+        let advanced = part.last && late.is_empty();
+        progress.unsettled = !advanced;
+        if advanced {
+            progress.next = span.next;
+        }
+        Ok(Outcome::Ended {
+            written: part.rows.len() - late.len() - duplicates - conflicts,
+            duplicates,
+            conflicts,
+            rejected: late.into_iter().map(|row| (row, TOO_LATE)).collect(),
+            advanced,
+        })
+    }
+
+    /// Where reading has to go on, if not at the span. A batch that went into the state and never ended makes the state
+    /// worthless: the snapshot is loaded again.
+    async fn elsewhere(&self, held: &Held, progress: &mut Progress, span: &Span) -> Result<Option<i64>, Fault> {
+        if progress.unsettled {
+            let log_start = progress.next.min(held.durable.load(std::sync::atomic::Ordering::Acquire));
+            let assigned =
+                Assigned { partition: span.partition.clone(), committed: None, log_start: log_start.min(span.from), log_end: i64::MAX };
+            *progress = self.load(&assigned).await?.state.into_inner();
+        }
+        Ok((progress.next != span.from).then_some(progress.next))
+    }
+
+    async fn take_frames(
+        &self,
+        frames: &FrameColumns,
+        offsets: &[i64],
+        part: &Part<'_, FeatureInput>,
+    ) -> Result<Outcome, Fault> {
+        self.emitter.room().await?;
+        let mut published: Vec<Published> = Vec::new();
+        {
+            let names = self.series.read().clone();
+            let mut windows = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            windows.rows(frames, offsets, part.rows.clone(), &names, now_ms(), &mut published);
+        }
+        let emitted = self.emitter.give(published);
+        self.emitter.acknowledged(emitted).await?;
+        Ok(Outcome::Ended { written: part.rows.len(), duplicates: 0, conflicts: 0, rejected: Vec::new(), advanced: part.last })
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<TopicPartition, Arc<Held>>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for FeatureSink {
+    type Columns = FeatureInput;
+
+    async fn start(&self, assigned: &[Assigned]) -> Result<Vec<Start>, Fault> {
+        let mut starts = Vec::with_capacity(assigned.len());
+        for assigned in assigned {
+            if &*assigned.partition.topic != topics::READINGS {
+                starts.push(Start::Committed);
+                continue;
+            }
+            let held = self.load(assigned).await?;
+            starts.push(Start::At(held.durable.load(std::sync::atomic::Ordering::Acquire)));
+            self.held().insert(assigned.partition.clone(), Arc::new(held));
+        }
+        Ok(starts)
+    }
+
+    async fn write(&self, part: Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
+        let FeatureInput { rows, offsets } = part.columns;
+        match (rows, part.spans) {
+            (RawColumns::Readings(readings), [span]) => self.take(span, readings, offsets, &part).await,
+            (RawColumns::Frames(frames), _) => self.take_frames(frames, offsets, &part).await,
+            (RawColumns::Readings(_), spans) => Err(Fault::Fatal {
+                reason: format!("a batch covers {} partitions and must cover one: this is a defect of the worker", spans.len()),
+            }),
+        }
+    }
+
+    async fn advance(&self, spans: &[Span]) -> Result<Option<Vec<Moved>>, Fault> {
+        for span in spans {
+            let held = self.held().get(&span.partition).cloned();
+            let Some(held) = held else { continue };
+            let mut progress = held.state.lock().await;
+            if progress.next == span.from {
+                progress.next = span.next;
+                progress.unsettled = false;
+            } else if progress.next != span.next {
+                return Ok(Some(vec![(span.partition.clone(), progress.next)]));
+            }
+        }
+        Ok(None)
+    }
+
+    fn durable(&self, partition: &TopicPartition, done: i64) -> i64 {
+        let durable = |held: &Arc<Held>| held.durable.load(std::sync::atomic::Ordering::Acquire);
+        self.held().get(partition).map_or(done, durable)
+    }
+
+    async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
+        for partition in partitions {
+            let held = self.held().get(partition).cloned();
+            if let Some(held) = held {
+                self.snapshot(&held, &mut *held.state.lock().await).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&self, partitions: &[TopicPartition]) {
+        let mut held = self.held();
+        partitions.iter().for_each(|partition| drop(held.remove(partition)));
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
