@@ -47,6 +47,9 @@ pub enum Command {
     Dlq(Dlq),
     /// Prove that every record of the log is in the store or in the dead letters
     Audit(Audit),
+    /// Look at the archive and check that it is whole
+    #[command(subcommand)]
+    Archive(Archive),
     /// Write stored readings or frames to a file, sorted by identity
     Export(Export),
     /// Look at the configuration
@@ -214,6 +217,36 @@ pub struct Audit {
     /// Wait up to this many seconds for the workers to reach the end of the log first
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Archive {
+    /// List the objects
+    List(ArchiveFilter),
+    /// Check that each position is in exactly one object, whole, and compare with the log where it still has the records
+    Verify(ArchiveVerify),
+    /// Print rows in order of the log, a JSON object per line
+    Cat {
+        /// An object's key, topic/partition/offset, or topic/partition/from-to (the end not included)
+        what: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ArchiveFilter {
+    /// Only objects of this topic
+    #[arg(long)]
+    pub topic: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ArchiveVerify {
+    /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: Option<String>,
+    /// Check the archive by itself, without the log
+    #[arg(long)]
+    pub offline: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::Limits;
 use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema, parse_window};
-use mantis_stores::raw::sqlite::SqliteRawReader;
+use mantis_stores::{archive::folder::FolderArchive, raw::sqlite::SqliteRawReader};
 use mantis_workers::{
     features::{Declarations, FeatureConfig, FrameDeclaration},
     raw::RecordDecoder,
@@ -26,6 +26,11 @@ pub fn raw_path(config: &Config) -> PathBuf {
 /// The embedded raw store, to be read.
 pub fn raw_reader(config: &Config) -> Result<SqliteRawReader> {
     Ok(SqliteRawReader::open(raw_path(config))?)
+}
+
+/// The embedded archive, to be read.
+pub fn archive_reader(config: &Config) -> FolderArchive {
+    FolderArchive::reader(config.data_dir.join("archive"))
 }
 
 /// How Kafka is reached: the command's own `--brokers`, the configuration's, or the `up` that runs on the data folder.
