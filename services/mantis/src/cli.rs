@@ -89,11 +89,17 @@ pub enum WorkerName {
     Raw,
     /// Readings and frames into condition features
     Features,
+    /// Features, and slow readings of registered sensors, into the feature store
+    Timescale,
+    /// The latest reading and features of each sensor into the cache
+    Cache,
+    /// Everything into the archive
+    Archive,
 }
 
 impl WorkerName {
     /// All of them: what `up` runs.
-    pub const ALL: [Self; 2] = [Self::Raw, Self::Features];
+    pub const ALL: [Self; 5] = [Self::Raw, Self::Features, Self::Timescale, Self::Cache, Self::Archive];
 }
 
 #[derive(Debug, Args)]

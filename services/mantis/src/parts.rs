@@ -1,15 +1,20 @@
 //! The parts that commands are built from, made out of the configuration.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::Limits;
 use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema, parse_window};
-use mantis_stores::{archive::folder::FolderArchive, raw::sqlite::SqliteRawReader};
+use mantis_stores::{
+    archive::folder::FolderArchive,
+    cache::memory::{CacheConfig, MemoryCache},
+    raw::sqlite::SqliteRawReader,
+};
 use mantis_workers::{
-    features::{Declarations, FeatureConfig, FrameDeclaration},
+    features::FeatureConfig,
     raw::RecordDecoder,
+    sensors::SensorRegistry,
 };
 
 use crate::{
@@ -30,7 +35,7 @@ pub fn raw_reader(config: &Config) -> Result<SqliteRawReader> {
 
 /// The embedded archive, to be read.
 pub fn archive_reader(config: &Config) -> FolderArchive {
-    FolderArchive::reader(config.data_dir.join("archive"))
+    FolderArchive::reader(archive_path(config))
 }
 
 /// How Kafka is reached: the command's own `--brokers`, the configuration's, or the `up` that runs on the data folder.
@@ -50,8 +55,23 @@ pub fn client(config: &Config, brokers: &str) -> Result<ClientConfig> {
     Ok(client)
 }
 
+/// Where the embedded feature store lies.
+pub fn features_path(config: &Config) -> PathBuf {
+    config.data_dir.join("features.db")
+}
+
+/// Where the embedded archive lies.
+pub fn archive_path(config: &Config) -> PathBuf {
+    config.data_dir.join("archive")
+}
+
 /// The decoder of the raw topics.
 pub fn decoder(config: &Config) -> Result<RecordDecoder> {
+    RecordDecoder::new(decoder_config(config)?).context("[[schemas]]")
+}
+
+/// What decoders are told.
+pub fn decoder_config(config: &Config) -> Result<DecoderConfig> {
     let mut registered = Vec::new();
     for schema in &config.schemas {
         let avsc = std::fs::read_to_string(&schema.file)
@@ -62,13 +82,12 @@ pub fn decoder(config: &Config) -> Result<RecordDecoder> {
         .context("decode.accepted_from is out of range: use a year from 1678 to 2261")?;
     let ahead_ms = i64::try_from(config.decode.accepted_ahead_s).ok().and_then(|s| s.checked_mul(1000));
     let ahead_ms = ahead_ms.context("decode.accepted_ahead_s is out of range")?;
-    let config = DecoderConfig {
+    Ok(DecoderConfig {
         accepted_times: AcceptedTimes { from_ns, ahead_ms },
         series_max: config.decode.series_max,
         registered,
         ..DecoderConfig::default()
-    };
-    RecordDecoder::new(config).context("[[schemas]]")
+    })
 }
 
 /// What the features worker computes.
@@ -87,16 +106,21 @@ pub fn features(config: &Config) -> Result<FeatureConfig> {
     })
 }
 
-/// What was declared of sensors that send frames.
-pub fn declarations(_config: &Config) -> Result<Declarations> {
-    Ok(Arc::new(|_| FrameDeclaration::default()))
+/// What is declared of sensors.
+pub fn sensors(config: &Config) -> Result<SensorRegistry> {
+    SensorRegistry::new(config.sensors.clone()).context("[[sensors]]")
 }
 
 /// Checks what the workers are built from, before anything is started.
 pub fn check(config: &Config) -> Result<()> {
     decoder(config)?;
     features(config)?;
-    declarations(config).map(drop)
+    sensors(config).map(drop)
+}
+
+/// An empty cache of latest values.
+pub fn cache(config: &Config) -> MemoryCache {
+    MemoryCache::new(CacheConfig { ttl: Duration::from_secs(config.cache.ttl_s), entries_max: config.cache.entries_max })
 }
 
 /// The road's bounds.
