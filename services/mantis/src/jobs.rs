@@ -8,7 +8,6 @@ use mantis_pipeline::Status;
 use mantis_stores::{
     archive::{chain::ChainConfig, folder::FolderArchive},
     cache::memory::MemoryCache,
-    raw::sqlite::Retention,
 };
 use mantis_workers::{
     archive::{self, ArchiveDecoder},
@@ -53,7 +52,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 client,
                 cluster_id,
                 store: parts::raw_path(config),
-                retention: Retention { from_ns: None, bytes_max: Some(config.raw.retention_bytes) },
+                kept: parts::kept(config),
                 decoder: parts::decoder(config)?,
                 limits,
                 status: status.clone(),

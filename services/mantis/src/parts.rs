@@ -13,7 +13,7 @@ use mantis_stores::{
 };
 use mantis_workers::{
     features::FeatureConfig,
-    raw::RecordDecoder,
+    raw::{Kept, RecordDecoder},
     sensors::SensorRegistry,
 };
 
@@ -126,6 +126,12 @@ pub fn cache(config: &Config) -> MemoryCache {
 /// The road's bounds.
 pub fn limits(config: &Config) -> Limits {
     Limits { rows_max: config.raw.batch_rows, linger_ms: config.raw.linger_ms, ..Limits::default() }
+}
+
+/// What the raw store keeps.
+pub fn kept(config: &Config) -> Kept {
+    let age_max = config.raw.retention_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
+    Kept { age_max, bytes_max: Some(config.raw.retention_bytes) }
 }
 
 /// The embedded broker's settings.
