@@ -31,7 +31,11 @@ pub async fn archive(config: &Config, command: &Archive, as_json: bool, out: &mu
         Archive::Verify(args) => {
             let client = (!args.offline).then(|| parts::connect(config, args.brokers.as_deref())).transpose()?;
             let report = archive::verify(&store, client.as_ref(), config.decode.series_max).await?;
-            if as_json { output::json_line(out, &report)? } else { show(&report, out)? }
+            if as_json {
+                output::json_line(out, &report)?
+            } else {
+                show(&report, out)?
+            }
             Ok(if report.whole { Exit::Done } else { Exit::Attention })
         }
         Archive::Cat { what } => cat(&store, what, config.decode.series_max, out).await.map(|()| Exit::Done),
@@ -129,7 +133,9 @@ async fn clusters(store: &impl ArchiveStore, partition: &TopicPartition) -> Resu
     let mut found: Vec<String> = Vec::new();
     while let Some(listed) = objects.next().await? {
         match Place::of(&listed.key) {
-            Some(place) if place.partition == *partition && found.last() != Some(&place.cluster_id) => found.push(place.cluster_id),
+            Some(place) if place.partition == *partition && found.last() != Some(&place.cluster_id) => {
+                found.push(place.cluster_id)
+            }
             _ => {}
         }
     }
@@ -205,7 +211,8 @@ fn value(decoded: &Decoded, row: usize, table: &SeriesTable) -> Result<Value> {
 fn original(rows: &ArchiveRows, kept: usize) -> Value {
     let original = &rows.originals[kept];
     let text = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(text);
-    let headers: Vec<Value> = original.headers.iter().map(|header| json!({"name": header.key, "value": text(&header.value)})).collect();
+    let headers: Vec<Value> =
+        original.headers.iter().map(|header| json!({"name": header.key, "value": text(&header.value)})).collect();
     json!({
         "code": original.code, "reason": original.reason, "timestamp_ms": original.timestamp_ms, "key": text(&original.key),
         "payload": text(&original.payload), "headers": headers,
@@ -227,7 +234,9 @@ mod tests {
         let partition = || TopicPartition::new("mantis.readings", 2);
         assert_eq!(parse("mantis.readings/2/7").unwrap(), (partition(), 7..8));
         assert_eq!(parse("mantis.readings/2/7-9").unwrap(), (partition(), 7..9));
-        for wrong in ["", "mantis.readings", "mantis.readings/2", "mantis.readings/x/7", "mantis.readings/2/x", "t/2/7-", "t/-1/7"] {
+        for wrong in
+            ["", "mantis.readings", "mantis.readings/2", "mantis.readings/x/7", "mantis.readings/2/x", "t/2/7-", "t/-1/7"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -82,7 +82,8 @@ impl<S: ArchiveStore> Chain<S> {
                 _ = turns.tick() => {}
             }
             let age = self.shared.config.age();
-            let due: Vec<_> = self.shared.links().iter().filter_map(|(name, link)| Some((name.clone(), link.due(age)?))).collect();
+            let due: Vec<_> =
+                self.shared.links().iter().filter_map(|(name, link)| Some((name.clone(), link.due(age)?))).collect();
             if let Err(fault @ Fault::Fatal { .. }) = self.cut_all(due).await {
                 return Err(fault);
             }
