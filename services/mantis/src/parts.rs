@@ -99,7 +99,10 @@ pub fn features(config: &Config) -> Result<FeatureConfig> {
     windows_ns.dedup();
     Ok(FeatureConfig {
         windows_ns,
-        lateness_ns: i64::try_from(features.lateness_s).ok().and_then(|s| s.checked_mul(1_000_000_000)).context("features.lateness_s")?,
+        lateness_ns: i64::try_from(features.lateness_s)
+            .ok()
+            .and_then(|s| s.checked_mul(1_000_000_000))
+            .context("features.lateness_s")?,
         samples_max: features.samples_max,
         idle: Duration::from_millis(features.idle_ms),
         snapshot_interval: Duration::from_secs(features.snapshot_s),

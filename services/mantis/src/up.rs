@@ -109,7 +109,11 @@ pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
         () = &mut signals => return Ok(Exit::Done),
     };
     let stop = CancellationToken::new();
-    let job = jobs::one(args.name, &config, &Site { client: client.clone(), cluster_id: cluster_id.clone(), cache: parts::cache(&config) })?;
+    let job = jobs::one(
+        args.name,
+        &config,
+        &Site { client: client.clone(), cluster_id: cluster_id.clone(), cache: parts::cache(&config) },
+    )?;
     let mut roles = Roles::start(&client, vec![job], pages, &stop)?;
     held.publish(&Running { pid: std::process::id(), brokers: client.brokers.clone(), http, cluster_id })?;
     let mut ticks = interval(SAMPLE_INTERVAL);

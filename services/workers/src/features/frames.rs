@@ -99,8 +99,7 @@ impl FrameWindows {
             self.samples.extend(frame.format.values(frame.scale, frame.samples));
             self.declare(frame.series.index(), series);
             let Some(Some(declared)) = self.declared.get(frame.series.index()) else { continue };
-            let features =
-                declared.analyzer.features(&mut self.planner, &self.samples, frame.sample_rate_hz, declared.shaft_hz);
+            let features = declared.analyzer.features(&mut self.planner, &self.samples, frame.sample_rate_hz, declared.shaft_hz);
             let count = self.samples.len() as i64;
             let length_ns = (count as f64 * 1e9 / frame.sample_rate_hz).round();
             let mut row = Feature {

@@ -31,11 +31,7 @@ use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
 pub use partition::Counts;
 
-use crate::{
-    WorkerError,
-    raw::RecordDecoder,
-    sensors::SensorRegistry,
-};
+use crate::{WorkerError, raw::RecordDecoder, sensors::SensorRegistry};
 
 /// The worker's consumer group.
 pub const GROUP: &str = "mantis-features";
