@@ -41,7 +41,7 @@ async fn store_all(broker: &TestBroker) {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
         store: broker.dir.path().join("raw.db"),
-        retention: raw::sqlite::Retention::default(),
+        kept: mantis_workers::raw::Kept::default(),
         decoder: RecordDecoder::new(DecoderConfig::default()).unwrap(),
         limits: limits(),
         status: status(),
