@@ -11,7 +11,7 @@ use mantis_kafka::{ClientConfig, OutRecord, Producer};
 use mantis_schemas::topics;
 
 fn broken(bytes: usize) -> OutRecord {
-    let payload = [b"{".repeat(1), vec![b'x'; bytes]].concat();
+    let payload = [vec![b'{'], vec![b'x'; bytes]].concat();
     OutRecord { topic: Arc::from(topics::READINGS), key: Some(b"press".to_vec()), payload: Some(payload), ..OutRecord::default() }
 }
 
