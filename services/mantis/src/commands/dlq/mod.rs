@@ -1,25 +1,27 @@
 //! `mantis dlq`: dead letters, by the position of the record that was refused.
 
-use std::{collections::BTreeMap, io::Write, time::SystemTime};
+mod letters;
+mod replay;
+
+use std::io::Write;
 
 use anyhow::{Result, bail};
 use mantis_kafka::{
-    Admin, ClientConfig, OutRecord, Producer, Reader,
+    ClientConfig, Reader,
     dead_letter::{self, Origin},
 };
-use mantis_pipeline::{Header, Record, RecordBatch};
-use mantis_schemas::topics::{SOURCES, dead_letter as dead_letter_topic};
+use mantis_pipeline::{Record, RecordBatch};
+use mantis_schemas::topics::SOURCES;
 use serde_json::{Value, json};
 
+use self::letters::{DeadLetterLog, LETTERS_MAX};
 use crate::{
-    cli::{self, Dlq, DlqFilter},
+    cli::{self, Dlq, DlqFilter, Place},
     config::Config,
     exit::{Exit, Usage},
     output, parts,
 };
 
-/// Letters that are sent again together.
-const REPLAY_LETTERS_MAX: usize = 500;
 /// Bytes of a payload that are shown to people.
 const SHOWN_BYTES_MAX: usize = 4 << 10;
 
@@ -33,7 +35,7 @@ pub async fn dlq(config: &Config, dlq: &Dlq, as_json: bool, out: &mut impl Write
     match dlq {
         Dlq::List(filter) => list(&client(config, &filter.source)?, filter, as_json, out).await,
         Dlq::Show { position, source } => show(&client(config, source)?, position, as_json, out).await,
-        Dlq::Replay(filter) => replay(&client(config, &filter.source)?, filter, as_json, out).await,
+        Dlq::Replay(filter) => replay::replay(&client(config, &filter.source)?, filter, as_json, out).await,
     }
 }
 
@@ -41,28 +43,19 @@ fn client(config: &Config, source: &cli::DlqSource) -> Result<ClientConfig> {
     parts::connect(config, source.brokers.as_deref())
 }
 
-/// What is known of a dead letter: the last one of its identity, and whether it was replayed since.
+/// A dead letter as it is shown.
 #[derive(Debug)]
-struct Listed {
+struct Letter {
     origin: Origin,
     replayed_ms: Option<i64>,
     payload_bytes: usize,
     written_ms: Option<i64>,
-    /// Where the letter itself lies.
-    letter: (String, i32, i64),
 }
 
-impl Listed {
-    fn position(&self) -> String {
-        format!("{}/{}", self.origin.partition, self.origin.offset)
-    }
-
-    fn reasons(&self) -> Vec<&str> {
-        let mut codes: Vec<&str> = self.origin.reason.iter().map(|why| why.code.as_str()).collect();
-        codes.extend(self.origin.rows.iter().map(|refused| refused.why.code.as_str()));
-        codes.sort_unstable();
-        codes.dedup();
-        codes
+impl Letter {
+    fn new(record: &Record<'_>, origin: Origin, replayed_ms: Option<i64>) -> Self {
+        let payload_bytes = record.payload.map_or(0, <[u8]>::len);
+        Self { origin, replayed_ms, payload_bytes, written_ms: record.timestamp_ms }
     }
 
     fn detail(&self) -> &str {
@@ -79,7 +72,7 @@ impl Listed {
             .map(|refused| json!({"row": refused.row, "code": refused.why.code, "detail": refused.why.detail}))
             .collect();
         json!({
-            "position": self.position(),
+            "position": letters::position(&self.origin),
             "group": self.origin.group,
             "topic": &*self.origin.partition.topic,
             "partition": self.origin.partition.partition,
@@ -92,95 +85,74 @@ impl Listed {
             "replayed_ms": self.replayed_ms,
         })
     }
-
-    fn is_wanted(&self, filter: &DlqFilter) -> bool {
-        (filter.all || self.replayed_ms.is_none())
-            && filter.topic.as_ref().is_none_or(|topic| **topic == *self.origin.partition.topic)
-            && filter.reason.as_ref().is_none_or(|code| self.reasons().contains(&code.as_str()))
-            && filter.position.as_ref().is_none_or(|position| *position == self.position())
-    }
-}
-
-/// All dead letters by identity. A mark counts for the letters before it.
-async fn letters(client: &ClientConfig) -> Result<Vec<Listed>> {
-    let mut listed: BTreeMap<(String, i32, i64, String), Listed> = BTreeMap::new();
-    each(client, |topic, partition, record, headers| {
-        let Some(origin) = dead_letter::origin(&headers) else { return };
-        let identity = (origin.partition.topic.to_string(), origin.partition.partition, origin.offset, origin.group.clone());
-        if let Some(replayed_ms) = origin.replayed_ms {
-            if let Some(letter) = listed.get_mut(&identity) {
-                letter.replayed_ms = Some(replayed_ms);
-            }
-            return;
-        }
-        let replayed_ms = listed.get(&identity).and_then(|earlier| earlier.replayed_ms);
-        let letter = Listed {
-            origin,
-            replayed_ms,
-            payload_bytes: record.payload.map_or(0, <[u8]>::len),
-            written_ms: record.timestamp_ms,
-            letter: (topic.to_owned(), partition, record.offset),
-        };
-        listed.insert(identity, letter);
-    })
-    .await?;
-    Ok(listed.into_values().collect())
-}
-
-/// Calls `found` with every record of the dead-letter topics.
-async fn each(client: &ClientConfig, mut found: impl FnMut(&str, i32, Record<'_>, Vec<Header>)) -> Result<()> {
-    let admin = Admin::new(client)?;
-    let known = admin.topics().await?;
-    for topic in SOURCES.map(dead_letter_topic) {
-        if !known.iter().any(|(name, _)| *name == topic) {
-            continue;
-        }
-        for partition in admin.partitions(&topic).await? {
-            let (start, end) = admin.watermarks(&partition).await?;
-            let number = partition.partition;
-            let mut reader = Reader::open(client, partition, start, end)?;
-            while let Some(batch) = reader.next().await? {
-                for index in 0..batch.len() {
-                    found(&topic, number, batch.record(index), batch.headers(index));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 async fn list(client: &ClientConfig, filter: &DlqFilter, as_json: bool, out: &mut impl Write) -> Result<Exit> {
-    let letters: Vec<Listed> = letters(client).await?.into_iter().filter(|letter| letter.is_wanted(filter)).collect();
-    if as_json {
-        for letter in &letters {
-            output::json_line(out, &letter.json())?;
+    let found = letters::find(client, filter).await?;
+    let mut log = DeadLetterLog::of(client, &found);
+    let mut listed = 0_usize;
+    while let Some(batch) = log.next().await? {
+        for index in 0..batch.len() {
+            let record = batch.record(index);
+            let Some(replayed_ms) = found.get(batch.partition(), record.offset) else { continue };
+            let Some(origin) = dead_letter::origin(&batch.headers(index)) else { continue };
+            let letter = Letter::new(&record, origin, replayed_ms);
+            if as_json {
+                output::json_line(out, &letter.json())?
+            } else {
+                line(&letter, out)?
+            }
+            listed += 1;
         }
-    } else if letters.is_empty() {
-        writeln!(out, "no dead letters")?;
-    } else {
-        for letter in &letters {
-            let when = letter.written_ms.map_or_else(|| "-".into(), output::time_ms);
-            let rows = letter.origin.rows.len();
-            let what = if rows > 0 { format!("{rows} rows") } else { "record".into() };
-            let replayed = if letter.replayed_ms.is_some() { "  (replayed)" } else { "" };
-            writeln!(out, "{}  {when}  {what}  {}{replayed}", letter.position(), letter.reasons().join(", "))?;
-            writeln!(out, "    {}", printable(letter.detail()))?;
-        }
-        writeln!(out, "{} dead letters; `mantis dlq show POSITION` shows one whole", letters.len())?;
     }
-    Ok(if letters.is_empty() { Exit::Done } else { Exit::Attention })
+    match (&found.more_from, as_json) {
+        (Some(more_from), true) => output::json_line(out, &json!({"more_from": more_from.to_string()}))?,
+        (Some(more_from), false) => writeln!(out, "{}", more(more_from))?,
+        (None, _) => {}
+    }
+    match (as_json, listed) {
+        (true, _) => {}
+        (false, 0) => writeln!(out, "no dead letters")?,
+        (false, _) => writeln!(out, "{listed} dead letters; `mantis dlq show POSITION` shows one whole")?,
+    }
+    Ok(if listed == 0 && found.more_from.is_none() { Exit::Done } else { Exit::Attention })
+}
+
+fn line(letter: &Letter, out: &mut impl Write) -> Result<()> {
+    let when = letter.written_ms.map_or_else(|| "-".into(), output::time_ms);
+    let rows = letter.origin.rows.len();
+    let what = if rows > 0 { format!("{rows} rows") } else { "record".into() };
+    let replayed = if letter.replayed_ms.is_some() { "  (replayed)" } else { "" };
+    let (position, codes) = (letters::position(&letter.origin), letters::codes(&letter.origin).join(", "));
+    writeln!(out, "{position}  {when}  {what}  {codes}{replayed}")?;
+    writeln!(out, "    {}", printable(letter.detail()))?;
+    Ok(())
+}
+
+/// How to go on behind the bound on letters.
+fn more(from: &Place) -> String {
+    format!(
+        "only the first {} dead letters were looked at: the same command with `--from {from}` goes on behind them",
+        output::grouped(LETTERS_MAX as u64)
+    )
 }
 
 async fn show(client: &ClientConfig, position: &str, as_json: bool, out: &mut impl Write) -> Result<Exit> {
-    let Some(letter) = letters(client).await?.into_iter().find(|letter| letter.position() == position) else {
+    let filter = DlqFilter { position: Some(position.to_owned()), all: true, ..DlqFilter::default() };
+    let found = letters::find(client, &filter).await?;
+    let first = found.letters.iter().find_map(|(partition, letters)| Some((partition, letters.first_key_value()?)));
+    let Some((partition, (offset, replayed_ms))) = first else {
         bail!("there is no dead letter of {position}: `mantis dlq list --all` lists what there is");
     };
-    let (topic, partition, offset) = &letter.letter;
-    let mut reader = Reader::open(client, mantis_pipeline::TopicPartition::new(topic.as_str(), *partition), *offset, offset + 1)?;
+    let mut reader = Reader::open(client, partition.clone(), *offset, offset + 1)?;
     let Some(batch) = reader.next().await? else {
         bail!("the dead letter of {position} is gone: retention removed it meanwhile");
     };
     let (record, headers) = (batch.record(0), batch.headers(0));
+    let Some(origin) = dead_letter::origin(&headers) else {
+        bail!("the dead letter of {position} is gone: retention removed it meanwhile");
+    };
+    let letter = Letter::new(&record, origin, *replayed_ms);
     if as_json {
         let mut object = letter.json();
         object["key"] = bytes_json(record.key);
@@ -235,51 +207,4 @@ fn printable(text: &str) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A letter on its way back, and the mark that follows it.
-type Returned = (OutRecord, OutRecord);
-
-async fn replay(client: &ClientConfig, filter: &DlqFilter, as_json: bool, out: &mut impl Write) -> Result<Exit> {
-    let wanted: BTreeMap<(String, i32, i64), ()> =
-        letters(client).await?.into_iter().filter(|letter| letter.is_wanted(filter)).map(|letter| (letter.letter, ())).collect();
-    if let (Some(position), true) = (&filter.position, wanted.is_empty()) {
-        bail!(Usage(anyhow::anyhow!("there is no open dead letter of {position}: `mantis dlq list --all` lists what there is")));
-    }
-    let now_ms = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
-    let mut returned: Vec<Returned> = Vec::new();
-    each(client, |topic, partition, record, headers| {
-        let here = (topic.to_owned(), partition, record.offset);
-        if let (true, Some(origin)) = (wanted.contains_key(&here), dead_letter::origin(&headers)) {
-            returned.push((dead_letter::replay(&origin, &record, headers), dead_letter::replayed(&origin, &record, now_ms)));
-        }
-    })
-    .await?;
-    let producer = Producer::new(client)?;
-    let (mut replayed, mut failed) = (0_u64, Vec::new());
-    for some in returned.chunks(REPLAY_LETTERS_MAX) {
-        let (records, marks): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
-        let mut sent = Vec::new();
-        for (result, mark) in producer.send_all(&records).await.into_iter().zip(marks) {
-            match result {
-                Ok(_) => sent.push(mark),
-                Err(error) => failed.push(error.to_string()),
-            }
-        }
-        replayed += sent.len() as u64;
-        // Without its mark a letter only stays in the list; the record itself is back.
-        for result in producer.send_all(&sent).await {
-            result?;
-        }
-    }
-    producer.close().await?;
-    if as_json {
-        output::json_line(out, &json!({"replayed": replayed, "failed": failed}))?;
-    } else {
-        writeln!(out, "{replayed} records sent to their topics again; what is refused once more becomes a new dead letter")?;
-        for error in &failed {
-            writeln!(out, "  not sent: {error}")?;
-        }
-    }
-    Ok(if failed.is_empty() { Exit::Done } else { Exit::Attention })
 }
