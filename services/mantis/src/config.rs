@@ -90,6 +90,8 @@ pub struct Raw {
     pub linger_ms: u64,
     /// Bytes that readings and frames may take; then the oldest by source time are deleted.
     pub retention_bytes: u64,
+    /// Days after which readings and frames are deleted, by their source time. Without it none is, however old.
+    pub retention_days: Option<u32>,
 }
 
 impl Default for Config {
@@ -134,7 +136,7 @@ impl Default for Decode {
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { batch_rows: 20_000, linger_ms: 20, retention_bytes: 64 << 30 }
+        Self { batch_rows: 20_000, linger_ms: 20, retention_bytes: 64 << 30, retention_days: None }
     }
 }
 
@@ -173,6 +175,9 @@ impl Config {
         }
         if self.raw.linger_ms > 60_000 {
             bail!("raw.linger_ms = {} is out of range: use 0 to 60000", self.raw.linger_ms);
+        }
+        if let Some(days) = self.raw.retention_days.filter(|days| !(1..=36_500).contains(days)) {
+            bail!("raw.retention_days = {days} is out of range: use 1 to 36500, or leave it out to keep everything");
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! The parts that commands are built from, made out of the configuration.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::Limits;
 use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema};
 use mantis_stores::raw::sqlite::SqliteRawReader;
-use mantis_workers::raw::RecordDecoder;
+use mantis_workers::raw::{Kept, RecordDecoder};
 
 use crate::{
     config::{self, Config},
@@ -66,6 +66,12 @@ pub fn decoder(config: &Config) -> Result<RecordDecoder> {
 /// The road's bounds.
 pub fn limits(config: &Config) -> Limits {
     Limits { rows_max: config.raw.batch_rows, linger_ms: config.raw.linger_ms, ..Limits::default() }
+}
+
+/// What the raw store keeps.
+pub fn kept(config: &Config) -> Kept {
+    let age_max = config.raw.retention_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
+    Kept { age_max, bytes_max: Some(config.raw.retention_bytes) }
 }
 
 /// The embedded broker's settings.

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use mantis_broker::Broker;
 use mantis_kafka::{Admin, ClientConfig};
 use mantis_pipeline::{Status, TopicPartition};
-use mantis_stores::raw::sqlite::Retention;
 use mantis_telemetry::{Readiness, Role};
 use mantis_workers::raw;
 use serde::{Deserialize, Serialize};
@@ -164,7 +163,7 @@ impl Roles {
             client: client.clone(),
             cluster_id,
             store: parts::raw_path(config),
-            retention: Retention { from_ns: None, bytes_max: Some(config.raw.retention_bytes) },
+            kept: parts::kept(config),
             decoder,
             limits: parts::limits(config),
             status: status.clone(),

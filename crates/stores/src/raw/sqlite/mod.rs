@@ -12,6 +12,7 @@
 
 mod config;
 mod encode;
+mod oldest;
 mod read;
 mod retention;
 mod schema;
