@@ -37,6 +37,7 @@ where
                 read: assigned.log_start,
                 watermark: Watermark::new(assigned.log_start, Some(assigned.log_start)),
                 leaving: false,
+                unreadable: false,
                 position: Position::Asking(assigned.clone()),
             };
             self.partitions.insert(assigned.partition, partition);
