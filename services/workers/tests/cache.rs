@@ -7,12 +7,9 @@ mod common;
 
 use common::{Running, TIME_NS, TestBroker, feature, limits, status};
 use mantis_schemas::{DecoderConfig, Series};
-use mantis_stores::{
-    cache::{
-        Cache,
-        memory::{CacheConfig, MemoryCache},
-    },
-    raw,
+use mantis_stores::cache::{
+    Cache,
+    memory::{CacheConfig, MemoryCache},
 };
 use mantis_workers::{
     WorkerError,

@@ -6,8 +6,8 @@ use std::{
 };
 
 use mantis_pipeline::{
-    Assigned, DeadLetter, DeadLetters, Durable, Event, Fault, Moved, Outcome, Part, RecordBatch, Sink, Source, SourceError, Span, Start,
-    TopicPartition,
+    Assigned, DeadLetter, DeadLetters, Durable, Event, Fault, Moved, Outcome, Part, RecordBatch, Sink, Source, SourceError, Span,
+    Start, TopicPartition,
 };
 
 use crate::{

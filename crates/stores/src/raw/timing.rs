@@ -92,7 +92,12 @@ mod tests {
     fn timing(readings: &[(i64, i64)]) -> Timing {
         let mut gathered = Gathered::default();
         for (time_ms, arrival_ms) in readings {
-            gathered.add(&StoredReading { time_ns: time_ms * 1_000_000, value: 0.0, quality: Quality::Good, arrival_ms: *arrival_ms });
+            gathered.add(&StoredReading {
+                time_ns: time_ms * 1_000_000,
+                value: 0.0,
+                quality: Quality::Good,
+                arrival_ms: *arrival_ms,
+            });
         }
         gathered.timing()
     }

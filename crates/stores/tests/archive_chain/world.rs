@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mantis_pipeline::{Durable, Assigned, Columns, Fault, Outcome, Part, Record, Sink, Span, Start, TopicPartition};
+use mantis_pipeline::{Assigned, Columns, Durable, Fault, Outcome, Part, Record, Sink, Span, Start, TopicPartition};
 use mantis_schemas::{SeriesInterner, SeriesTable};
 use mantis_stores::archive::{
     ArchiveStore, Created, Listed,

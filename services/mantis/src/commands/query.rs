@@ -144,7 +144,10 @@ async fn features(
     }
     if !found && !as_json {
         let (asset, sensor) = (&series.asset, &series.sensor);
-        writeln!(out, "there are no such features of {asset} / {sensor}: `mantis query series` lists sensors, `mantis status` the lag")?;
+        writeln!(
+            out,
+            "there are no such features of {asset} / {sensor}: `mantis query series` lists sensors, `mantis status` the lag"
+        )?;
     }
     Ok(())
 }

@@ -31,7 +31,9 @@ pub async fn sensors(config: &Config, args: &cli::Sensors, as_json: bool, out: &
         let page = store.newest_readings(after.as_ref(), SENSORS_PAGE).await?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.clone());
-        for (series, newest) in page.into_iter().filter(|(series, _)| args.asset.as_ref().is_none_or(|asset| **asset == *series.asset)) {
+        for (series, newest) in
+            page.into_iter().filter(|(series, _)| args.asset.as_ref().is_none_or(|asset| **asset == *series.asset))
+        {
             let timing = timing(&store, &series, newest.time_ns, args.last).await?;
             let account = accounts.get(&(series.asset.to_string(), series.sensor.to_string()));
             attention |= account.is_some_and(|account| account.misplaced || account.irregular.late > 0);
@@ -43,7 +45,8 @@ pub async fn sensors(config: &Config, args: &cli::Sensors, as_json: bool, out: &
         }
     }
     if !as_json {
-        let header = ["asset / sensor", "readings/s", "step", "gaps", "longest", "skew", "duplicate", "conflict", "late", "last seen"];
+        let header =
+            ["asset / sensor", "readings/s", "step", "gaps", "longest", "skew", "duplicate", "conflict", "late", "last seen"];
         output::table(out, &header, &rows)?;
         if rows.is_empty() {
             writeln!(out, "no readings are stored of this asset: `mantis query series` lists what there is")?;

@@ -81,7 +81,8 @@ pub async fn audit(
     series_max: usize,
 ) -> Result<Account, AuditError> {
     let admin = Admin::new(client)?;
-    let mut account = Account { store: "raw", cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
+    let mut account =
+        Account { store: "raw", cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
     // First the positions, then the store, then the log's end: what the store has is then surely in the log that is read.
     let frontiers = frontiers(&admin, group, topics, store, &mut account).await?;
     if frontiers.is_empty() {

@@ -20,18 +20,18 @@ mod sensor;
 mod sink;
 mod snapshot;
 mod state_topic;
-mod watch;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::sync::{Arc, Mutex};
 
 pub use config::{FeatureConfig, WINDOWS_MAX};
 pub(crate) use frames::FrameDeclaration;
-pub(crate) use offline::Offline;
 use mantis_kafka::{Admin, ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer, Producer};
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
+pub(crate) use offline::Offline;
 pub use partition::Counts;
 pub use sensor::Irregular;
 pub use watch::{SENSORS_MAX, SensorAccount, Watch};

@@ -107,6 +107,7 @@ impl PartitionState {
 
     /// Takes readings of the partition; gives out the rows that are due after them, and tells which readings are too late, by
     /// index into the columns.
+    #[expect(clippy::too_many_arguments, reason = "the columns of a batch, what they mean, and where rows go")]
     pub(super) fn take(
         &mut self,
         config: &FeatureConfig,

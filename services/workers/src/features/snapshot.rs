@@ -118,11 +118,8 @@ pub(super) fn decode(config: &FeatureConfig, mut chunk: &[u8], mut sensor: impl 
                 open.push(window);
             }
         }
-        let irregular = Irregular {
-            duplicates: take_unsigned(bytes)?,
-            conflicts: take_unsigned(bytes)?,
-            late: take_unsigned(bytes)?,
-        };
+        let irregular =
+            Irregular { duplicates: take_unsigned(bytes)?, conflicts: take_unsigned(bytes)?, late: take_unsigned(bytes)? };
         let count = take_unsigned(bytes)?;
         let all_good = take::<1>(bytes)? == [1];
         let mut samples = Samples::default();

@@ -244,7 +244,7 @@ impl Store {
             written += 1;
             let at = state.partition_of(row.key);
             if let Some(link) = state.links.get_mut(&(self.worker, at)) {
-                link.rows.push(row.clone());
+                link.rows.push(*row);
             }
         }
         let advanced = part.last && rejected.is_empty();
