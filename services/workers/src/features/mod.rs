@@ -14,6 +14,7 @@ mod emit;
 mod frames;
 mod partition;
 mod partitioner;
+mod recompute;
 mod samples;
 mod sensor;
 mod sink;
@@ -30,12 +31,9 @@ use mantis_kafka::{Admin, ClientConfig, Consumer, ConsumerConfig, DeadLetterProd
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
 pub use partition::Counts;
+pub use recompute::Recomputed;
 
-use crate::{
-    WorkerError,
-    raw::RecordDecoder,
-    sensors::SensorRegistry,
-};
+use crate::{WorkerError, raw::RecordDecoder, sensors::SensorRegistry};
 
 /// The worker's consumer group.
 pub const GROUP: &str = "mantis-features";

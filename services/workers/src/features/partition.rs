@@ -5,8 +5,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc, time::Instant};
 use mantis_schemas::{Feature, Quality, ReadingColumns, Series, SeriesId};
 
 use super::{
-    FeatureConfig,
-    partitioner,
+    FeatureConfig, partitioner,
     sensor::{SensorState, Taken},
 };
 
@@ -145,6 +144,8 @@ impl PartitionState {
                 Quality::Uncertain => self.counts.uncertain += 1,
                 Quality::Bad => self.counts.bad += 1,
             }
+            let series = &sensor.series;
+            sensor.state.make_room(config, processed_ms, |row| published.push((series.clone(), row)));
         }
         touched.sort_unstable();
         touched.dedup();

@@ -25,6 +25,11 @@ pub(super) enum Put {
 }
 
 impl Samples {
+    /// No samples, and room for so many.
+    pub(super) fn with_room(samples: usize) -> Self {
+        Self { times_ns: Vec::with_capacity(samples), values: Vec::with_capacity(samples), qualities: Vec::new() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.times_ns.len()
     }
@@ -45,7 +50,9 @@ impl Samples {
             None => 0,
             Some(_) => match self.times_ns.binary_search(&time_ns) {
                 Err(place) => place,
-                Ok(found) if self.values[found].to_bits() == value.to_bits() && self.quality(found) == quality => return Put::Same,
+                Ok(found) if self.values[found].to_bits() == value.to_bits() && self.quality(found) == quality => {
+                    return Put::Same;
+                }
                 Ok(found) => {
                     self.values[found] = value;
                     if quality != self.quality(found) {
