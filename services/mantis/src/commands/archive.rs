@@ -4,7 +4,7 @@ use std::{io::Write, ops::Range};
 
 use anyhow::{Context, Result, anyhow, bail};
 use mantis_pipeline::TopicPartition;
-use mantis_schemas::{SeriesInterner, SeriesTable};
+use mantis_schemas::{Feature, SeriesInterner, SeriesTable};
 use mantis_stores::archive::{
     ArchiveStore,
     columns::{ArchiveRows, Decoded},
@@ -12,7 +12,10 @@ use mantis_stores::archive::{
     object::Manifest,
     scan::{self, Objects, Rows},
 };
-use mantis_workers::archive::{self, Report};
+use mantis_workers::{
+    archive::{self, Report},
+    features::Recomputed,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -31,10 +34,15 @@ pub async fn archive(config: &Config, command: &Archive, as_json: bool, out: &mu
         Archive::Verify(args) => {
             let client = (!args.offline).then(|| parts::connect(config, args.brokers.as_deref())).transpose()?;
             let report = archive::verify(&store, client.as_ref(), config.decode.series_max).await?;
-            if as_json { output::json_line(out, &report)? } else { show(&report, out)? }
+            if as_json {
+                output::json_line(out, &report)?
+            } else {
+                show(&report, out)?
+            }
             Ok(if report.whole { Exit::Done } else { Exit::Attention })
         }
         Archive::Cat { what } => cat(&store, what, config.decode.series_max, out).await.map(|()| Exit::Done),
+        Archive::Features => features(config, &store, out).await.map(|()| Exit::Done),
     }
 }
 
@@ -109,6 +117,18 @@ async fn cat(store: &impl ArchiveStore, what: &str, series_max: usize, out: &mut
     Ok(())
 }
 
+/// Prints features as the configuration defines them now, whatever was configured when the readings came.
+async fn features(config: &Config, store: &impl ArchiveStore, out: &mut impl Write) -> Result<()> {
+    let (defined, sensors) = (parts::features(config).map_err(Usage)?, parts::sensors(config).map_err(Usage)?);
+    let mut recomputed = Recomputed::new(store, defined, sensors, config.decode.series_max).await?;
+    while let Some(rows) = recomputed.next().await? {
+        for (series, row) in &rows {
+            output::json_line(out, &feature(&series.asset, &series.sensor, row))?;
+        }
+    }
+    Ok(())
+}
+
 /// `topic/partition/offset` or `topic/partition/from-to`, the end not included.
 fn parse(what: &str) -> Result<(TopicPartition, Range<i64>)> {
     let wrong = || anyhow!("{what} is neither an object's key nor topic/partition/offset nor topic/partition/from-to");
@@ -129,7 +149,9 @@ async fn clusters(store: &impl ArchiveStore, partition: &TopicPartition) -> Resu
     let mut found: Vec<String> = Vec::new();
     while let Some(listed) = objects.next().await? {
         match Place::of(&listed.key) {
-            Some(place) if place.partition == *partition && found.last() != Some(&place.cluster_id) => found.push(place.cluster_id),
+            Some(place) if place.partition == *partition && found.last() != Some(&place.cluster_id) => {
+                found.push(place.cluster_id)
+            }
             _ => {}
         }
     }
@@ -184,28 +206,32 @@ fn value(decoded: &Decoded, row: usize, table: &SeriesTable) -> Result<Value> {
         }
         Decoded::Features(features) => {
             let (asset, sensor) = name(features.series[row])?;
-            let feature = &features.rows[row];
-            let mut line = json!({
-                "asset": asset, "sensor": sensor, "window": mantis_schemas::window_name(feature.window_ns),
-                "start": output::time(feature.start_ns), "end": output::time(feature.end_ns), "version": feature.version,
-                "count": feature.count, "uncertain": feature.uncertain, "bad": feature.bad, "coverage": feature.coverage,
-                "exact": feature.exact, "provisional": feature.provisional, "revision": feature.revision,
-                "processed_ms": feature.processed_ms, "extras": &*feature.extras,
-            });
-            for (figure, value) in feature.figures.iter() {
-                line[figure.name()] = json!(value);
-            }
-            line
+            feature(&asset, &sensor, &features.rows[row])
         }
         Decoded::Events(events) => serde_json::from_str(&events.rows()[row].json)?,
         Decoded::Records => Value::Null,
     })
 }
 
+fn feature(asset: &str, sensor: &str, feature: &Feature) -> Value {
+    let mut line = json!({
+        "asset": asset, "sensor": sensor, "window": mantis_schemas::window_name(feature.window_ns),
+        "start": output::time(feature.start_ns), "end": output::time(feature.end_ns), "version": feature.version,
+        "count": feature.count, "uncertain": feature.uncertain, "bad": feature.bad, "coverage": feature.coverage,
+        "exact": feature.exact, "provisional": feature.provisional, "revision": feature.revision,
+        "processed_ms": feature.processed_ms, "extras": &*feature.extras,
+    });
+    for (figure, value) in feature.figures.iter() {
+        line[figure.name()] = json!(value);
+    }
+    line
+}
+
 fn original(rows: &ArchiveRows, kept: usize) -> Value {
     let original = &rows.originals[kept];
     let text = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(text);
-    let headers: Vec<Value> = original.headers.iter().map(|header| json!({"name": header.key, "value": text(&header.value)})).collect();
+    let headers: Vec<Value> =
+        original.headers.iter().map(|header| json!({"name": header.key, "value": text(&header.value)})).collect();
     json!({
         "code": original.code, "reason": original.reason, "timestamp_ms": original.timestamp_ms, "key": text(&original.key),
         "payload": text(&original.payload), "headers": headers,
@@ -227,7 +253,9 @@ mod tests {
         let partition = || TopicPartition::new("mantis.readings", 2);
         assert_eq!(parse("mantis.readings/2/7").unwrap(), (partition(), 7..8));
         assert_eq!(parse("mantis.readings/2/7-9").unwrap(), (partition(), 7..9));
-        for wrong in ["", "mantis.readings", "mantis.readings/2", "mantis.readings/x/7", "mantis.readings/2/x", "t/2/7-", "t/-1/7"] {
+        for wrong in
+            ["", "mantis.readings", "mantis.readings/2", "mantis.readings/x/7", "mantis.readings/2/x", "t/2/7-", "t/-1/7"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
