@@ -7,6 +7,7 @@ mod allocations;
 mod consume;
 mod decode;
 mod embedded;
+mod features;
 mod figures;
 mod idle;
 mod process;
@@ -49,6 +50,8 @@ enum What {
     Road(road::Args),
     /// `mantis up`: time to ready, idle memory and CPU, memory while the store is stalled
     Idle(idle::Args),
+    /// `mantis worker features` with many sensors: memory, and time to ready after kill -9
+    Features(features::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,6 +80,7 @@ fn main() -> Result<()> {
         What::Client(args) => return runtime.block_on(consume::client(&args)),
         What::Road(args) => runtime.block_on(road::run(&args))?,
         What::Idle(args) => runtime.block_on(idle::run(&args))?,
+        What::Features(args) => runtime.block_on(features::run(&args))?,
     };
     table(&figures, &mut io::stdout().lock())?;
     if let Some(path) = cli.json {

@@ -1,4 +1,4 @@
-//! A `mantis up` in a process of its own.
+//! A `mantis up`, or a `mantis worker`, in a process of its own.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,19 +24,28 @@ pub struct Up {
 impl Up {
     /// Starts `mantis up` on free ports and waits until it is ready. Blocks.
     pub fn start(mantis: &Path, data_dir: &Path) -> Result<Self> {
+        Self::run(mantis, data_dir, &["up", "--listen", "127.0.0.1:0"])
+    }
+
+    /// Starts one worker against a broker and waits until it is ready. Blocks.
+    pub fn worker(mantis: &Path, data_dir: &Path, name: &str, brokers: &str) -> Result<Self> {
+        Self::run(mantis, data_dir, &["worker", name, "--brokers", brokers])
+    }
+
+    fn run(mantis: &Path, data_dir: &Path, args: &[&str]) -> Result<Self> {
         let log = std::fs::File::options().create(true).append(true).open(data_dir.join("up.log"))?;
         let mut command = Command::new(mantis);
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MANTIS__")) {
             command.env_remove(key);
         }
-        command.current_dir(data_dir).arg("--data-dir").arg(data_dir).args(["up", "--listen", "127.0.0.1:0"]);
+        command.current_dir(data_dir).arg("--data-dir").arg(data_dir).args(args);
         command.args(["--http", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let began = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {}", mantis.display()))?;
         let mut up = Self { child, http: String::new(), client: ClientConfig::new(""), ready_after: Duration::ZERO };
         while !up.is_ready(data_dir) {
             if up.child.try_wait()?.is_some() || began.elapsed() > READY_WAIT {
-                bail!("`mantis up` is not ready: see {}", data_dir.join("up.log").display());
+                bail!("`mantis {}` is not ready: see {}", args.join(" "), data_dir.join("up.log").display());
             }
             std::thread::sleep(POLL);
         }

@@ -289,6 +289,8 @@ pub enum Archive {
         /// An object's key, topic/partition/offset, or topic/partition/from-to (the end not included)
         what: String,
     },
+    /// Compute all features again from archived readings and waveforms, a JSON object per line
+    Features,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::{io::Write, ops::Range};
 
 use anyhow::{Context, Result, anyhow, bail};
 use mantis_pipeline::TopicPartition;
-use mantis_schemas::{SeriesInterner, SeriesTable};
+use mantis_schemas::{Feature, SeriesInterner, SeriesTable};
 use mantis_stores::archive::{
     ArchiveStore,
     columns::{ArchiveRows, Decoded},
@@ -12,7 +12,10 @@ use mantis_stores::archive::{
     object::Manifest,
     scan::{self, Objects, Rows},
 };
-use mantis_workers::archive::{self, Report};
+use mantis_workers::{
+    archive::{self, Report},
+    features::Recomputed,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,6 +42,7 @@ pub async fn archive(config: &Config, command: &Archive, as_json: bool, out: &mu
             Ok(if report.whole { Exit::Done } else { Exit::Attention })
         }
         Archive::Cat { what } => cat(&store, what, config.decode.series_max, out).await.map(|()| Exit::Done),
+        Archive::Features => features(config, &store, out).await.map(|()| Exit::Done),
     }
 }
 
@@ -109,6 +113,18 @@ async fn cat(store: &impl ArchiveStore, what: &str, series_max: usize, out: &mut
     }
     if !found {
         bail!("the archive has nothing of {what}: `mantis archive list` shows what there is");
+    }
+    Ok(())
+}
+
+/// Prints features as the configuration defines them now, whatever was configured when the readings came.
+async fn features(config: &Config, store: &impl ArchiveStore, out: &mut impl Write) -> Result<()> {
+    let (defined, sensors) = (parts::features(config).map_err(Usage)?, parts::sensors(config).map_err(Usage)?);
+    let mut recomputed = Recomputed::new(store, defined, sensors, config.decode.series_max).await?;
+    while let Some(rows) = recomputed.next().await? {
+        for (series, row) in &rows {
+            output::json_line(out, &feature(&series.asset, &series.sensor, row))?;
+        }
     }
     Ok(())
 }
@@ -190,22 +206,25 @@ fn value(decoded: &Decoded, row: usize, table: &SeriesTable) -> Result<Value> {
         }
         Decoded::Features(features) => {
             let (asset, sensor) = name(features.series[row])?;
-            let feature = &features.rows[row];
-            let mut line = json!({
-                "asset": asset, "sensor": sensor, "window": mantis_schemas::window_name(feature.window_ns),
-                "start": output::time(feature.start_ns), "end": output::time(feature.end_ns), "version": feature.version,
-                "count": feature.count, "uncertain": feature.uncertain, "bad": feature.bad, "coverage": feature.coverage,
-                "exact": feature.exact, "provisional": feature.provisional, "revision": feature.revision,
-                "processed_ms": feature.processed_ms, "extras": &*feature.extras,
-            });
-            for (figure, value) in feature.figures.iter() {
-                line[figure.name()] = json!(value);
-            }
-            line
+            feature(&asset, &sensor, &features.rows[row])
         }
         Decoded::Events(events) => serde_json::from_str(&events.rows()[row].json)?,
         Decoded::Records => Value::Null,
     })
+}
+
+fn feature(asset: &str, sensor: &str, feature: &Feature) -> Value {
+    let mut line = json!({
+        "asset": asset, "sensor": sensor, "window": mantis_schemas::window_name(feature.window_ns),
+        "start": output::time(feature.start_ns), "end": output::time(feature.end_ns), "version": feature.version,
+        "count": feature.count, "uncertain": feature.uncertain, "bad": feature.bad, "coverage": feature.coverage,
+        "exact": feature.exact, "provisional": feature.provisional, "revision": feature.revision,
+        "processed_ms": feature.processed_ms, "extras": &*feature.extras,
+    });
+    for (figure, value) in feature.figures.iter() {
+        line[figure.name()] = json!(value);
+    }
+    line
 }
 
 fn original(rows: &ArchiveRows, kept: usize) -> Value {

@@ -15,6 +15,7 @@ mod frames;
 mod offline;
 mod partition;
 mod partitioner;
+mod recompute;
 mod samples;
 mod sensor;
 mod sink;
@@ -35,6 +36,7 @@ pub(crate) use offline::Offline;
 pub use partition::Counts;
 pub use sensor::Irregular;
 pub use watch::{SENSORS_MAX, SensorAccount, Watch};
+pub use recompute::Recomputed;
 
 use crate::{WorkerError, raw::RecordDecoder, sensors::SensorRegistry};
 

@@ -158,6 +158,8 @@ impl PartitionState {
                 Quality::Uncertain => self.counts.uncertain += 1,
                 Quality::Bad => self.counts.bad += 1,
             }
+            let series = &sensor.series;
+            sensor.state.make_room(config, processed_ms, |row| published.push((series.clone(), row)));
         }
         touched.sort_unstable();
         touched.dedup();

@@ -25,6 +25,11 @@ pub(super) enum Put {
 }
 
 impl Samples {
+    /// No samples, and room for so many.
+    pub(super) fn with_room(samples: usize) -> Self {
+        Self { times_ns: Vec::with_capacity(samples), values: Vec::with_capacity(samples), qualities: Vec::new() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.times_ns.len()
     }

@@ -9,6 +9,9 @@ use super::{
     samples::{Put, Samples, Slice},
 };
 
+/// Places for windows that are added at a time: with many sensors doubling would cost.
+const OPEN_GROWTH: usize = 4;
+
 /// What became of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -30,7 +33,8 @@ pub(super) struct SensorState {
     pub(super) watermark_ns: i64,
     /// What lies before it is in moments alone.
     pub(super) folded_to_ns: i64,
-    /// By (start, length).
+    /// Those without a final row, and those that are in moments; by (start, length). A window whose final row is out is made
+    /// again from the samples when it changes.
     pub(super) open: Vec<Open>,
     /// The earliest end of a window that has no final row yet.
     next_end_ns: i64,
@@ -137,14 +141,24 @@ impl SensorState {
             self.next_end_ns = self.next_end_ns.min(end_ns);
         }
         self.watermark_ns = self.watermark_ns.max(time_ns);
-        if self.samples.len() >= config.samples_max {
-            self.fold_older_half();
-        }
         taken
     }
 
+    /// Keeps the number of samples below its bound: what can no longer change is dropped first, after its rows were given
+    /// out, so that the bound is met at the same reading however readings are batched.
+    pub(super) fn make_room(&mut self, config: &FeatureConfig, processed_ms: i64, give: impl FnMut(Feature)) {
+        if self.samples.len() < config.samples_max {
+            return;
+        }
+        self.publish(config, false, processed_ms, give);
+        self.retire(config);
+        if self.samples.len() >= config.samples_max {
+            self.fold_older_half(config);
+        }
+    }
+
     /// Gives out the rows that are due: of windows whose end the sensor has passed, the final ones; with `early` also
-    /// provisional ones of the others. Then drops what can no longer change.
+    /// provisional ones of the others. Then drops what needs not be kept.
     pub(super) fn publish(&mut self, config: &FeatureConfig, early: bool, processed_ms: i64, mut give: impl FnMut(Feature)) {
         if !early && self.next_end_ns > self.watermark_ns {
             return;
@@ -170,19 +184,17 @@ impl SensorState {
         self.open.iter().any(|open| open.published == Published::Not)
     }
 
-    /// Drops windows that end before what is too late, and the samples that only they needed.
+    /// Drops the windows that need no place of their own, and the samples that no window needs.
     fn retire(&mut self, config: &FeatureConfig) {
         let late_ns = self.watermark_ns.saturating_sub(config.lateness_ns);
-        let before = self.open.len();
-        self.open.retain(|open| end_of(open) > late_ns);
-        if self.open.len() < before {
-            // A reading that is not too late may still come for each window that holds this time.
-            let first_ns = config.windows_ns.iter().map(|window_ns| start_of(*window_ns, late_ns)).min();
-            self.samples.drop_before(first_ns.unwrap_or(late_ns));
-        }
+        self.open.retain(|open| open.published != Published::Final || open.folded.is_some() && end_of(open) > late_ns);
+        // A reading that is not too late may still come for each window that holds this time.
+        let first_ns = config.windows_ns.iter().map(|window_ns| start_of(*window_ns, late_ns)).min();
+        self.samples.drop_before(first_ns.unwrap_or(late_ns));
     }
 
-    /// The window of this length at this time; made if there is none.
+    /// The window of this length at this time. One that is not there is made as if its final row were out, which it is where
+    /// there are samples of it.
     fn window(&mut self, window_ns: i64, time_ns: i64) -> &mut Open {
         let key = (start_of(window_ns, time_ns), window_ns);
         let place = match self.open.last() {
@@ -191,7 +203,10 @@ impl SensorState {
                 Ok(place) => place,
                 Err(place) => {
                     let (start_ns, window_ns) = key;
-                    let open = Open { start_ns, window_ns, revision: -1, published: Published::Not, folded: None };
+                    let open = Open { start_ns, window_ns, revision: -1, published: Published::Final, folded: None };
+                    if self.open.len() == self.open.capacity() {
+                        self.open.reserve_exact(OPEN_GROWTH);
+                    }
                     self.open.insert(place, open);
                     place
                 }
@@ -200,10 +215,16 @@ impl SensorState {
         &mut self.open[place]
     }
 
-    /// Folds the older half of the samples into the moments of their windows, so that the number kept stays bounded.
-    /// Decided by the number of samples alone, so that it comes at the same reading however they are batched.
-    fn fold_older_half(&mut self) {
+    /// Folds the older half of the samples into the moments of their windows.
+    fn fold_older_half(&mut self, config: &FeatureConfig) {
         let Some(&to_ns) = self.samples.times_ns().get(self.samples.len() / 2) else { return };
+        for window_ns in &config.windows_ns {
+            let mut next = 0;
+            while let Some(time_ns) = self.samples.times_ns().get(next).copied().filter(|time_ns| *time_ns < to_ns) {
+                let end_ns = end_of(self.window(*window_ns, time_ns));
+                next = self.samples.times_ns().partition_point(|time_ns| *time_ns < end_ns).max(next + 1);
+            }
+        }
         let samples = &self.samples;
         for open in &mut self.open {
             let slice = samples.between(open.start_ns, end_of(open).min(to_ns));

@@ -18,6 +18,8 @@ use super::{
 const FORMAT: u32 = 1;
 /// A chunk is closed when it reaches this size; a sensor is never cut, and takes 17 bytes per sample at most.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
+/// A sample takes at least a byte of time and its value.
+const SAMPLE_BYTES_MIN: usize = 9;
 
 /// Closes a snapshot: written after all of its chunks, and after everything that was emitted before `offset` was acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +124,9 @@ pub(super) fn decode(config: &FeatureConfig, mut chunk: &[u8], mut sensor: impl 
             Irregular { duplicates: take_unsigned(bytes)?, conflicts: take_unsigned(bytes)?, late: take_unsigned(bytes)? };
         let count = take_unsigned(bytes)?;
         let all_good = take::<1>(bytes)? == [1];
-        let mut samples = Samples::default();
+        // A damaged count asks for no more room than its chunk could fill.
+        let room = usize::try_from(count).unwrap_or(usize::MAX).min(bytes.len() / SAMPLE_BYTES_MIN);
+        let mut samples = Samples::with_room(room);
         let mut time_ns = 0_i64;
         for _ in 0..count {
             time_ns = time_ns.wrapping_add(take_signed(bytes)?);

@@ -1,0 +1,12 @@
+//! Figures from end to end: real recordings into `mantis up`, and what its stores hold of them.
+
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
+mod archive;
+#[path = "../common/mod.rs"]
+mod common;
+mod kills;
+mod late;
+mod stored;
+mod truth;
+mod twice;
