@@ -124,7 +124,7 @@ impl Feature {
     /// How much a row knows of its window: of two rows with one identity a store keeps the greater, and an equal one
     /// changes nothing. So neither a retry nor the older state of a worker that was thought dead takes a figure back.
     pub fn rank(&self) -> (i32, i64, i64, bool) {
-        (self.version, self.count + self.bad, self.revision, !self.provisional)
+        (self.version, self.count.saturating_add(self.bad), self.revision, !self.provisional)
     }
 }
 

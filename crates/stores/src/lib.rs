@@ -1,3 +1,11 @@
 //! The stores, a folder per kind: the contract with its conformance suite, the embedded engine, the real engine.
 
+pub mod cache;
+mod columns;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod features;
 pub mod raw;
+mod sqlite;
+
+pub use columns::ValueColumns;

@@ -70,18 +70,18 @@ async fn times(reader: &SqliteRawReader, sensor: &str) -> Vec<i64> {
 async fn a_file_that_is_absent_foreign_or_newer_is_named_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent.db");
-    assert!(matches!(SqliteRawReader::open(&absent), Err(OpenError::Absent(path)) if path == absent));
+    assert!(matches!(SqliteRawReader::open(&absent), Err(OpenError::Absent { path, .. }) if path == absent));
     assert!(!absent.exists(), "a reader makes no file");
 
     let interner = SeriesInterner::new(1);
     let text = folder.path().join("notes.txt");
     std::fs::write(&text, "not a database, but long enough to look like one".repeat(100)).unwrap();
-    assert!(matches!(open(&text, &interner, SqliteConfig::default()), Err(OpenError::NotAStore(_))));
+    assert!(matches!(open(&text, &interner, SqliteConfig::default()), Err(OpenError::NotAStore { .. })));
 
     let foreign = folder.path().join("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
-    assert!(matches!(open(&foreign, &interner, SqliteConfig::default()), Err(OpenError::NotAStore(_))));
-    assert!(matches!(SqliteRawReader::open(&foreign), Err(OpenError::NotAStore(_))));
+    assert!(matches!(open(&foreign, &interner, SqliteConfig::default()), Err(OpenError::NotAStore { .. })));
+    assert!(matches!(SqliteRawReader::open(&foreign), Err(OpenError::NotAStore { .. })));
 
     let newer = folder.path().join("newer.db");
     drop(open(&newer, &interner, SqliteConfig::default()).unwrap());

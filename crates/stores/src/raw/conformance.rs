@@ -1,20 +1,17 @@
 //! What every raw store must do, as tests that run on any of them: `raw_conformance!(Engine)` in a file of `tests/`.
 
 // A suite is test code: it ends at the first thing that is not as it must be.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future};
 
-use mantis_pipeline::{Assigned, Columns, Outcome, Part, Reason, Sink, Span, Start, TopicPartition};
-use mantis_schemas::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, Series, SeriesInterner, SeriesTable};
+use mantis_pipeline::{Assigned, Columns, Outcome, Part, Sink, Span, TopicPartition};
+use mantis_schemas::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, SeriesInterner, SeriesTable};
 
 use super::{RawColumns, RawReader, StoredFrame, StoredReading};
+use crate::conformance::{
+    CLUSTER, Draw, EXTREME_NUMBERS, EXTREME_TIMES_NS, Ended, ODD_NAMES, Owner, acknowledge, is_writer, kill_a_writer, series,
+};
 
 /// A kind of raw store under test.
 pub trait Engine: Send + Sync + 'static {
@@ -58,6 +55,7 @@ macro_rules! raw_conformance {
             frames_of_every_format_come_back_bit_for_bit
             a_frame_again_is_a_duplicate_and_another_one_replaces_it
             pages_are_bounded_and_half_open
+            the_newest_reading_of_each_series_is_found_in_pages
             what_was_written_is_there_after_reopening
             a_new_store_starts_at_the_start_of_the_log_whatever_was_committed
             no_offset_is_recorded_while_a_row_is_neither_stored_nor_dead_lettered
@@ -76,25 +74,14 @@ macro_rules! raw_conformance {
     };
 }
 
-const CLUSTER: &str = "conformance";
 const ROWS_PER_OFFSET: i64 = 10;
 
 /// A store under test, written in order of offset by one owner.
 struct Store<E: Engine> {
     place: E::Place,
     interner: SeriesInterner,
-    sink: E::Sink,
+    owner: Owner<E::Sink>,
     reader: E::Reader,
-    partition: TopicPartition,
-    next: i64,
-}
-
-#[derive(Debug, PartialEq)]
-struct Ended {
-    written: usize,
-    duplicates: usize,
-    conflicts: usize,
-    rejected: Vec<(usize, Reason)>,
 }
 
 impl<E: Engine> Store<E> {
@@ -106,20 +93,8 @@ impl<E: Engine> Store<E> {
         let interner = SeriesInterner::new(1_000_000);
         let sink = E::sink(place.as_ref(), cluster_id, interner.table()).await;
         let reader = E::reader(place.as_ref()).await;
-        let partition = TopicPartition::new("mantis.readings", 0);
-        let mut store = Self { place, interner, sink, reader, partition, next: 0 };
-        store.next = store.start(None, 0).await.unwrap_or(0);
-        store
-    }
-
-    /// Assigns the partition; the position that the store names, if it does.
-    async fn start(&self, committed: Option<i64>, log_start: i64) -> Option<i64> {
-        let assigned = Assigned { partition: self.partition.clone(), committed, log_start, log_end: 1 << 40 };
-        match self.sink.start(&[assigned]).await.unwrap()[..] {
-            [Start::At(next)] => Some(next),
-            [Start::Committed] => None,
-            ref other => panic!("one partition was assigned, the store answered {other:?}"),
-        }
+        let owner = Owner::new(sink, TopicPartition::new("mantis.readings", 0)).await;
+        Self { place, interner, owner, reader }
     }
 
     fn readings(&mut self, rows: &[(&str, &str, i64, f64)]) -> RawColumns {
@@ -134,30 +109,8 @@ impl<E: Engine> Store<E> {
         RawColumns::Readings(columns)
     }
 
-    fn span(&self, from: i64, next: i64) -> Span {
-        Span { partition: self.partition.clone(), from, next }
-    }
-
-    async fn write_part(&self, columns: &RawColumns, rows: std::ops::Range<usize>, span: Span, last: bool) -> Outcome {
-        self.sink.write(Part { columns, rows, spans: &[span], last }).await.unwrap()
-    }
-
-    /// Writes a batch at the next offset.
     async fn write(&mut self, columns: &RawColumns) -> Ended {
-        let span = self.span(self.next, self.next + 1);
-        let outcome = self.write_part(columns, 0..columns.rows(), span.clone(), true).await;
-        let Outcome::Ended { written, duplicates, conflicts, rejected, advanced } = outcome else {
-            panic!("the write did not end: {outcome:?}");
-        };
-        assert_eq!(written + duplicates + conflicts + rejected.len(), columns.rows(), "every row has one end");
-        if E::LEDGER {
-            assert_eq!(advanced, rejected.is_empty(), "the ledger moves with the rows, or waits for the dead letters");
-        }
-        if !advanced {
-            assert_eq!(self.sink.advance(&[span]).await.unwrap(), None);
-        }
-        self.next += 1;
-        Ended { written, duplicates, conflicts, rejected }
+        self.owner.write(columns, E::LEDGER).await
     }
 
     /// Writes a batch of which every row is taken, and checks the counts where the store knows them.
@@ -183,20 +136,6 @@ impl<E: Engine> Store<E> {
 
     async fn all_frames(&self, asset: &str, sensor: &str) -> Vec<StoredFrame> {
         self.reader.frames(&series(asset, sensor), i64::MIN..i64::MAX, usize::MAX).await.unwrap()
-    }
-}
-
-fn series(asset: &str, sensor: &str) -> Series {
-    Series { asset: asset.into(), sensor: sensor.into() }
-}
-
-/// Numbers that look random and are the same in each run.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
     }
 }
 
@@ -256,12 +195,12 @@ pub async fn two_readings_in_one_nanosecond_do_not_overwrite_each_other_unseen<E
 pub async fn a_write_repeated_after_an_unknown_end_duplicates_no_row<E: Engine>() {
     let mut store = Store::<E>::new().await;
     let columns = store.readings(&[("pump", "temp", 1, 1.0), ("pump", "temp", 2, 2.0)]);
-    let span = store.span(store.next, store.next + 1);
-    store.write_part(&columns, 0..2, span.clone(), true).await;
+    let span = store.owner.span(store.owner.next, store.owner.next + 1);
+    store.owner.write_part(&columns, 0..2, span.clone(), true).await;
     // The answer is lost on the way: the road writes it again.
-    let again = store.write_part(&columns, 0..2, span, true).await;
+    let again = store.owner.write_part(&columns, 0..2, span, true).await;
     if E::LEDGER {
-        assert_eq!(again, Outcome::Moved(vec![(store.partition.clone(), store.next + 1)]));
+        assert_eq!(again, Outcome::Moved(vec![(store.owner.partition.clone(), store.owner.next + 1)]));
     }
     assert_eq!(store.values("pump", "temp").await, [(1, 1.0), (2, 2.0)]);
 }
@@ -321,8 +260,8 @@ pub async fn only_the_rows_of_the_part_are_written<E: Engine>() {
         ("pump", "temp", 3, 3.0),
         ("pump", "temp", 4, 4.0),
     ]);
-    let span = store.span(store.next, store.next + 1);
-    let Outcome::Ended { written, rejected, advanced, .. } = store.write_part(&columns, 1..3, span, false).await else {
+    let span = store.owner.span(store.owner.next, store.owner.next + 1);
+    let Outcome::Ended { written, rejected, advanced, .. } = store.owner.write_part(&columns, 1..3, span, false).await else {
         panic!("the write did not end");
     };
     assert_eq!((written, advanced), (1, false));
@@ -369,32 +308,7 @@ pub async fn ten_thousand_series_are_kept_apart<E: Engine>() {
 pub async fn odd_names_come_back_byte_for_byte<E: Engine>() {
     let mut store = Store::<E>::new().await;
     let longest = "ä".repeat(128);
-    let names = [
-        "plain",
-        "Plain",
-        " leading and trailing ",
-        "a,b=c d",
-        "back\\slash",
-        "trailing\\",
-        "\"double\"",
-        "'single'; DROP TABLE readings; --",
-        "_underscore",
-        "%_like*?",
-        "🏭🌡\u{fe0f}",
-        "مضخة",
-        "\u{202e}rtl",
-        "caf\u{e9}",
-        "cafe\u{301}",
-        "\u{feff}bom",
-        "zero\u{200b}width",
-        "1",
-        "1.0",
-        "null",
-        "/slash/../..",
-        "",
-        &longest,
-    ];
-    let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    let names: Vec<&str> = ODD_NAMES.into_iter().chain([&*longest]).collect();
     let mut rows = Vec::new();
     for (row, name) in names.iter().enumerate() {
         rows.push((*name, "temp", 1, row as f64));
@@ -413,37 +327,14 @@ pub async fn odd_names_come_back_byte_for_byte<E: Engine>() {
 /// data-loss bug #25: no precision is lost at the store's edge, not the sign of zero either.
 pub async fn extreme_numbers_and_times_come_back_bit_for_bit<E: Engine>() {
     let mut store = Store::<E>::new().await;
-    let values = [
-        0.0,
-        -0.0,
-        1.0,
-        -1.0,
-        0.1,
-        1.0 / 3.0,
-        5e-324,
-        -5e-324,
-        f64::MIN_POSITIVE,
-        f64::MIN_POSITIVE / 2.0,
-        f64::MAX,
-        f64::MIN,
-        f64::EPSILON,
-        1e15,
-        9_007_199_254_740_991.0,
-        9_007_199_254_740_992.0,
-        9_007_199_254_740_994.0,
-        -9_223_372_036_854_775_808.0,
-        9_223_372_036_854_775_808.0,
-        1.797_693_134_862_315e308,
-        123_456_789.123_456_79,
-    ];
+    let values = EXTREME_NUMBERS;
     let rows: Vec<_> = values.iter().enumerate().map(|(row, value)| ("pump", "temp", row as i64, *value)).collect();
     let columns = store.readings(&rows);
     store.write_counting(&columns, values.len(), 0, 0).await;
     let stored: Vec<u64> = store.values("pump", "temp").await.iter().map(|(_, value)| value.to_bits()).collect();
     assert_eq!(stored, values.map(f64::to_bits));
 
-    let times =
-        [-9_223_372_036_854_775_806, -4_611_686_018_427_387_905, -1, 0, 1, 946_684_800_000_000_001, 9_223_372_036_854_775_806];
+    let times = EXTREME_TIMES_NS;
     let rows: Vec<_> = times.iter().map(|time_ns| ("pump", "time", *time_ns, 1.0)).collect();
     let columns = store.readings(&rows);
     store.write_counting(&columns, times.len(), 0, 0).await;
@@ -566,16 +457,33 @@ pub async fn pages_are_bounded_and_half_open<E: Engine>() {
     assert_eq!(store.values("pump", "no such sensor").await, []);
 }
 
+/// What a cache is filled with.
+pub async fn the_newest_reading_of_each_series_is_found_in_pages<E: Engine>() {
+    let mut store = Store::<E>::new().await;
+    let rows = [("b", "y", 5, 1.0), ("a", "z", 9, 2.0), ("a", "x", -3, 3.0), ("b", "y", 7, 4.0), ("b", "y", 6, 5.0), ("a", "z", 1, 6.0)];
+    let columns = store.readings(&rows);
+    store.write_counting(&columns, rows.len(), 0, 0).await;
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page = store.reader.newest_readings(after.as_ref(), 2).await.unwrap();
+        assert!(page.len() <= 2);
+        let Some((last, _)) = page.last() else { break };
+        after = Some(last.clone());
+        seen.extend(page.into_iter().map(|(series, reading)| (series, reading.time_ns, reading.value)));
+    }
+    assert_eq!(seen, [(series("a", "x"), -3, 3.0), (series("a", "z"), 9, 2.0), (series("b", "y"), 7, 4.0)]);
+}
+
 /// Ids of series differ from process to process; names do not.
 pub async fn what_was_written_is_there_after_reopening<E: Engine>() {
     let mut store = Store::<E>::new().await;
     let columns = store.readings(&[("pump", "temp", 1, 1.0), ("fan", "temp", 1, 2.0)]);
     store.write_counting(&columns, 2, 0, 0).await;
-    let Store { place, sink, reader, .. } = store;
-    drop((sink, reader));
+    let Store { place, owner, reader, .. } = store;
+    drop((owner, reader));
     let mut store = Store::<E>::open(place, CLUSTER).await;
     if E::LEDGER {
-        assert_eq!(store.next, 1);
+        assert_eq!(store.owner.next, 1);
     }
     let columns = store.readings(&[("fan", "temp", 2, 4.0), ("pump", "temp", 2, 3.0), ("pump", "temp", 1, 1.0)]);
     store.write_counting(&columns, 2, 1, 0).await;
@@ -589,17 +497,12 @@ pub async fn a_new_store_starts_at_the_start_of_the_log_whatever_was_committed<E
         return;
     }
     let place = E::place();
-    let store = Store::<E> {
-        sink: E::sink(place.as_ref(), CLUSTER, SeriesTable::default()).await,
-        reader: E::reader(place.as_ref()).await,
-        place,
-        interner: SeriesInterner::new(1),
-        partition: TopicPartition::new("mantis.readings", 3),
-        next: 0,
-    };
-    assert_eq!(store.start(Some(5_000), 40).await, Some(40));
-    assert_eq!(store.start(Some(5_000), 60).await, Some(40), "the store still ends there: the road reports the gap");
-    assert_eq!(store.reader.ledger(CLUSTER, "raw").await.unwrap(), [("mantis.readings".to_owned(), 3, 40)]);
+    let sink = E::sink(place.as_ref(), CLUSTER, SeriesTable::default()).await;
+    let reader = E::reader(place.as_ref()).await;
+    let owner = Owner { sink, partition: TopicPartition::new("mantis.readings", 3), next: 0 };
+    assert_eq!(owner.start(Some(5_000), 40).await, Some(40));
+    assert_eq!(owner.start(Some(5_000), 60).await, Some(40), "the store still ends there: the road reports the gap");
+    assert_eq!(reader.ledger(CLUSTER, "raw").await.unwrap(), [("mantis.readings".to_owned(), 3, 40)]);
 }
 
 /// data-loss bug #16: the ledger waits for what was refused until the road says that its dead letters are durable.
@@ -609,18 +512,18 @@ pub async fn no_offset_is_recorded_while_a_row_is_neither_stored_nor_dead_letter
     }
     let mut store = Store::<E>::new().await;
     let good = store.readings(&[("pump", "temp", 1, 1.0)]);
-    let span = store.span(0, 10);
-    let part = store.write_part(&good, 0..1, span.clone(), false).await;
+    let span = store.owner.span(0, 10);
+    let part = store.owner.write_part(&good, 0..1, span.clone(), false).await;
     assert!(matches!(part, Outcome::Ended { advanced: false, .. }), "rows of the batch are left: {part:?}");
-    assert_eq!(store.start(None, 0).await, Some(0));
+    assert_eq!(store.owner.start(None, 0).await, Some(0));
     let bad = store.readings(&[("pump", "temp", 2, f64::NAN)]);
-    let refused = store.write_part(&bad, 0..1, span.clone(), true).await;
+    let refused = store.owner.write_part(&bad, 0..1, span.clone(), true).await;
     assert!(matches!(refused, Outcome::Ended { advanced: false, .. }), "a row was refused: {refused:?}");
-    assert_eq!(store.start(None, 0).await, Some(0));
-    assert_eq!(store.sink.advance(std::slice::from_ref(&span)).await.unwrap(), None);
-    assert_eq!(store.start(None, 0).await, Some(10));
-    assert_eq!(store.sink.advance(std::slice::from_ref(&span)).await.unwrap(), None, "again, because its answer was lost");
-    assert_eq!(store.start(None, 0).await, Some(10));
+    assert_eq!(store.owner.start(None, 0).await, Some(0));
+    assert_eq!(store.owner.sink.advance(std::slice::from_ref(&span)).await.unwrap(), None);
+    assert_eq!(store.owner.start(None, 0).await, Some(10));
+    assert_eq!(store.owner.sink.advance(std::slice::from_ref(&span)).await.unwrap(), None, "again, because its answer was lost");
+    assert_eq!(store.owner.start(None, 0).await, Some(10));
 }
 
 /// A worker that lost its partition and does not know it yet must not turn values back.
@@ -630,23 +533,23 @@ pub async fn a_zombie_that_writes_late_changes_nothing<E: Engine>() {
     }
     let mut store = Store::<E>::new().await;
     let other = TopicPartition::new("mantis.readings", 1);
-    store.sink.start(&[Assigned { partition: other.clone(), committed: None, log_start: 5, log_end: 9 }]).await.unwrap();
+    store.owner.sink.start(&[Assigned { partition: other.clone(), committed: None, log_start: 5, log_end: 9 }]).await.unwrap();
     let old = store.readings(&[("pump", "temp", 1, 1.0), ("pump", "temp", 2, 2.0)]);
     let new = store.readings(&[("pump", "temp", 1, 10.0)]);
-    store.write_part(&old, 0..1, store.span(0, 10), true).await;
-    store.write_part(&new, 0..1, store.span(10, 20), true).await;
+    store.owner.write_part(&old, 0..1, store.owner.span(0, 10), true).await;
+    store.owner.write_part(&new, 0..1, store.owner.span(10, 20), true).await;
     for (from, next) in [(0, 10), (10, 20), (5, 25), (0, 30)] {
         for last in [true, false] {
-            let outcome = store.write_part(&old, 0..2, store.span(from, next), last).await;
-            assert_eq!(outcome, Outcome::Moved(vec![(store.partition.clone(), 20)]));
+            let outcome = store.owner.write_part(&old, 0..2, store.owner.span(from, next), last).await;
+            assert_eq!(outcome, Outcome::Moved(vec![(store.owner.partition.clone(), 20)]));
         }
     }
-    assert_eq!(store.sink.advance(&[store.span(10, 30)]).await.unwrap(), Some(vec![(store.partition.clone(), 20)]));
-    let spans = [store.span(0, 10), Span { partition: other.clone(), from: 5, next: 6 }];
-    let both = store.sink.write(Part { columns: &old, rows: 0..2, spans: &spans, last: true }).await.unwrap();
-    assert_eq!(both, Outcome::Moved(vec![(store.partition.clone(), 20), (other, 5)]), "nothing of the batch was written");
+    assert_eq!(store.owner.sink.advance(&[store.owner.span(10, 30)]).await.unwrap(), Some(vec![(store.owner.partition.clone(), 20)]));
+    let spans = [store.owner.span(0, 10), Span { partition: other.clone(), from: 5, next: 6 }];
+    let both = store.owner.sink.write(Part { columns: &old, rows: 0..2, spans: &spans, last: true }).await.unwrap();
+    assert_eq!(both, Outcome::Moved(vec![(store.owner.partition.clone(), 20), (other, 5)]), "nothing of the batch was written");
     assert_eq!(store.values("pump", "temp").await, [(1, 10.0)]);
-    assert_eq!(store.start(None, 0).await, Some(20));
+    assert_eq!(store.owner.start(None, 0).await, Some(20));
 }
 
 /// Transaction markers, compaction and reported gaps leave offsets without records between two batches.
@@ -656,11 +559,11 @@ pub async fn offsets_without_records_do_not_stop_the_ledger<E: Engine>() {
     }
     let mut store = Store::<E>::new().await;
     let columns = store.readings(&[("pump", "temp", 1, 1.0)]);
-    store.write_part(&columns, 0..1, store.span(0, 10), true).await;
-    let outcome = store.write_part(&columns, 0..1, store.span(13, 20), true).await;
+    store.owner.write_part(&columns, 0..1, store.owner.span(0, 10), true).await;
+    let outcome = store.owner.write_part(&columns, 0..1, store.owner.span(13, 20), true).await;
     assert!(matches!(outcome, Outcome::Ended { duplicates: 1, advanced: true, .. }), "{outcome:?}");
-    assert_eq!(store.sink.advance(&[store.span(20, 24)]).await.unwrap(), None);
-    assert_eq!(store.start(None, 0).await, Some(24));
+    assert_eq!(store.owner.sink.advance(&[store.owner.span(20, 24)]).await.unwrap(), None);
+    assert_eq!(store.owner.start(None, 0).await, Some(24));
 }
 
 /// Offsets of a broker whose log was wiped mean nothing for the new one, but the rows stay.
@@ -670,13 +573,13 @@ pub async fn the_ledger_of_another_cluster_is_not_ours<E: Engine>() {
     }
     let mut store = Store::<E>::new().await;
     let columns = store.readings(&[("pump", "temp", 1, 1.0)]);
-    store.write_part(&columns, 0..1, store.span(0, 500), true).await;
-    let Store { place, sink, reader, .. } = store;
-    drop((sink, reader));
+    store.owner.write_part(&columns, 0..1, store.owner.span(0, 500), true).await;
+    let Store { place, owner, reader, .. } = store;
+    drop((owner, reader));
     let mut store = Store::<E>::open(place, "another cluster").await;
-    assert_eq!(store.start(None, 0).await, Some(0));
+    assert_eq!(store.owner.start(None, 0).await, Some(0));
     let columns = store.readings(&[("pump", "temp", 1, 1.0)]);
-    let outcome = store.write_part(&columns, 0..1, store.span(0, 1), true).await;
+    let outcome = store.owner.write_part(&columns, 0..1, store.owner.span(0, 1), true).await;
     assert!(matches!(outcome, Outcome::Ended { duplicates: 1, advanced: true, .. }), "{outcome:?}");
     assert_eq!(store.reader.ledger(CLUSTER, "raw").await.unwrap(), [("mantis.readings".to_owned(), 0, 500)]);
     assert_eq!(store.reader.ledger("another cluster", "raw").await.unwrap(), [("mantis.readings".to_owned(), 0, 1)]);
@@ -686,54 +589,22 @@ pub async fn the_ledger_of_another_cluster_is_not_ours<E: Engine>() {
 /// ledger is where its rows end. `test` is the full name of the test that calls it: the writer that is killed is this
 /// test again, in a process of its own.
 pub async fn everything_acknowledged_is_there_after_kill_9<E: Engine>(test: &str) {
-    const PLACE: &str = "MANTIS_CONFORMANCE_PLACE";
-    const FROM: &str = "MANTIS_CONFORMANCE_FROM";
-    if let Ok(place) = std::env::var(PLACE) {
-        let from = std::env::var(FROM).unwrap().parse().unwrap();
+    if let Some((place, from)) = is_writer() {
         return write_until_killed::<E>(&place, from).await;
     }
     let place = E::place();
     let mut draw = Draw(u64::from(std::process::id()));
     let mut next = 0;
     for _ in 0..16 {
-        // libtest names a test by its path without the crate.
-        let (_, name) = test.split_once("::").unwrap();
-        let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env(PLACE, place.as_ref())
-            .env(FROM, next.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let kill_at = 1 + draw.below(6);
-        // Kept open until the writer is dead: it must not end by itself because no one listens.
-        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
-        let acknowledged: Vec<i64> = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .filter_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
-            .take(kill_at as usize)
-            .collect();
-        // It goes on with the next batch: the kill falls into its making, its rows, its commit or behind it.
-        std::thread::sleep(Duration::from_micros(draw.below(12_000)));
-        writer.kill().unwrap();
-        writer.wait().unwrap();
-        assert_eq!(acknowledged.len(), kill_at as usize, "the writer ended by itself");
-        let acknowledged = *acknowledged.last().unwrap();
-
-        let store = Store::<E> {
-            sink: E::sink(place.as_ref(), CLUSTER, SeriesTable::default()).await,
-            reader: E::reader(place.as_ref()).await,
-            place: E::place(),
-            interner: SeriesInterner::new(1),
-            partition: TopicPartition::new("mantis.readings", 0),
-            next: 0,
-        };
-        next = store.start(None, 0).await.unwrap_or(acknowledged);
+        let acknowledged = kill_a_writer(test, place.as_ref(), next, &mut draw);
+        let reader = E::reader(place.as_ref()).await;
+        let sink = E::sink(place.as_ref(), CLUSTER, SeriesTable::default()).await;
+        let owner = Owner { sink, partition: TopicPartition::new("mantis.readings", 0), next: 0 };
+        next = owner.start(None, 0).await.unwrap_or(acknowledged);
         assert!(next >= acknowledged, "acknowledged up to {acknowledged}, the ledger says {next}");
         let mut found = 0;
-        for series in store.reader.series().await.unwrap() {
-            for reading in store.reader.readings(&series, i64::MIN..i64::MAX, usize::MAX).await.unwrap() {
+        for series in reader.series().await.unwrap() {
+            for reading in reader.readings(&series, i64::MIN..i64::MAX, usize::MAX).await.unwrap() {
                 assert_eq!((&*series.sensor, reading.value), (&*sensor_of(reading.time_ns), value_of(reading.time_ns)));
                 found += i64::from(reading.time_ns < next * ROWS_PER_OFFSET);
                 assert!(!E::LEDGER || reading.time_ns < next * ROWS_PER_OFFSET, "a row beyond the ledger");
@@ -766,7 +637,7 @@ async fn write_until_killed<E: Engine>(place: &str, from: i64) {
         let spans = [Span { partition: partition.clone(), from, next }];
         let outcome = sink.write(Part { columns: &columns, rows: 0..columns.rows(), spans: &spans, last: true }).await.unwrap();
         assert!(matches!(outcome, Outcome::Ended { .. }), "{outcome:?}");
-        println!("acknowledged {next}");
+        acknowledge(next);
         from = next;
     }
 }

@@ -12,6 +12,8 @@ use std::{future::Future, ops::Range};
 use mantis_pipeline::{Columns, Fault};
 use mantis_schemas::{FrameColumns, Quality, ReadingColumns, SampleFormat, Series};
 
+use crate::columns::{READING_BYTES, copy_readings};
+
 /// What a raw store takes: the rows of one kind of topic.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RawColumns {
@@ -25,13 +27,7 @@ impl RawColumns {
     /// The given rows alone; `None` where they are not all there.
     pub fn copy(&self, rows: Range<usize>) -> Option<Self> {
         match self {
-            Self::Readings(readings) => Some(Self::Readings(ReadingColumns {
-                series: readings.series.get(rows.clone())?.to_vec(),
-                time_ns: readings.time_ns.get(rows.clone())?.to_vec(),
-                value: readings.value.get(rows.clone())?.to_vec(),
-                quality: readings.quality.get(rows.clone())?.to_vec(),
-                arrival_ms: readings.arrival_ms.get(rows)?.to_vec(),
-            })),
+            Self::Readings(readings) => Some(Self::Readings(copy_readings(readings, rows)?)),
             Self::Frames(frames) => {
                 if rows.start > rows.end || rows.end > frames.len() {
                     return None;
@@ -63,7 +59,7 @@ impl Columns for RawColumns {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Readings(readings) => readings.len() * 29,
+            Self::Readings(readings) => readings.len() * READING_BYTES,
             Self::Frames(frames) => frames.len() * 64 + frames.samples.len(),
         }
     }
@@ -114,6 +110,13 @@ pub trait RawReader: Send + Sync {
         time_ns: Range<i64>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<StoredReading>, Fault>> + Send;
+
+    /// The newest reading of each series that has one and lies behind `after`, sorted by (asset, sensor), at most `limit`.
+    fn newest_readings(
+        &self,
+        after: Option<&Series>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(Series, StoredReading)>, Fault>> + Send;
 
     /// Frames of a series in order of start, at most `limit`.
     fn frames(

@@ -1,18 +1,14 @@
 //! The contract's decoder as the road wants it: records of the raw topics into columns.
 
 use mantis_pipeline::{Decoder, Reason, Record, RowReject};
-use mantis_schemas::{ConfigError, DecoderConfig, FrameColumns, ReadingColumns, RecordMeta, Reject, SeriesTable, topics};
+use mantis_schemas::{ConfigError, DecoderConfig, FrameColumns, ReadingColumns, SeriesTable, topics};
 use mantis_stores::raw::RawColumns;
 
-const NO_VALUE: Reason =
-    Reason { code: "empty-payload", detail: std::borrow::Cow::Borrowed("the record has no value: a reading or frame needs one") };
+use crate::decode::Contract;
 
 /// Decodes readings and frames; which of them a record must hold depends on its topic.
 #[derive(Debug)]
-pub struct RecordDecoder {
-    decoder: mantis_schemas::Decoder,
-    rejects: Vec<mantis_schemas::RowReject>,
-}
+pub struct RecordDecoder(Contract);
 
 impl RecordDecoder {
     /// A decoder with this configuration.
@@ -20,12 +16,12 @@ impl RecordDecoder {
     /// # Errors
     /// A registered schema cannot be used.
     pub fn new(config: DecoderConfig) -> Result<Self, ConfigError> {
-        Ok(Self { decoder: mantis_schemas::Decoder::new(config)?, rejects: Vec::new() })
+        Ok(Self(Contract::new(config)?))
     }
 
     /// The names behind the series ids in the columns.
     pub fn series(&self) -> SeriesTable {
-        self.decoder.series()
+        self.0.series()
     }
 }
 
@@ -41,19 +37,9 @@ impl Decoder for RecordDecoder {
     }
 
     fn decode(&mut self, record: &Record<'_>, into: &mut RawColumns, rejects: &mut Vec<RowReject>) -> Result<(), Reason> {
-        let payload = record.payload.ok_or(NO_VALUE)?;
-        let meta = RecordMeta { key: record.key, timestamp_ms: record.timestamp_ms };
-        self.rejects.clear();
-        match into {
-            RawColumns::Readings(readings) => self.decoder.readings(meta, payload, readings, &mut self.rejects),
-            RawColumns::Frames(frames) => self.decoder.frames(meta, payload, frames, &mut self.rejects),
-        }
-        .map_err(reason)?;
-        rejects.extend(self.rejects.drain(..).map(|refused| RowReject { row: refused.row, reason: reason(refused.reject) }));
-        Ok(())
+        self.0.decode(record, rejects, |decoder, meta, payload, rejects| match into {
+            RawColumns::Readings(readings) => decoder.readings(meta, payload, readings, rejects),
+            RawColumns::Frames(frames) => decoder.frames(meta, payload, frames, rejects),
+        })
     }
-}
-
-fn reason(reject: Reject) -> Reason {
-    Reason { code: reject.code, detail: reject.detail }
 }

@@ -5,11 +5,13 @@ mod decode;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use decode::RecordDecoder;
-use mantis_kafka::{ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer};
-use mantis_pipeline::{Limits, Shutdown, Status, Stopped};
+use mantis_kafka::ClientConfig;
+use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
-use mantis_stores::raw::sqlite::{LedgerIdentity, OpenError, Retention, SqliteConfig, SqliteRaw};
-use tokio::time::{MissedTickBehavior, interval};
+use mantis_stores::raw::sqlite::{LedgerIdentity, Retention, SqliteConfig, SqliteRaw};
+
+pub use crate::WorkerError;
+use crate::road::{Road, beside};
 
 /// The worker's consumer group.
 pub const GROUP: &str = "mantis-raw";
@@ -17,20 +19,6 @@ pub const GROUP: &str = "mantis-raw";
 pub const TOPICS: [&str; 2] = [topics::READINGS, topics::WAVEFORMS];
 /// How often the store's retention runs.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Why the raw worker could not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    /// The store could not be opened.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// Kafka's client could not be made.
-    #[error(transparent)]
-    Kafka(#[from] mantis_kafka::Error),
-    /// Going on would have been wrong.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-}
 
 /// The parts of a raw worker with the embedded store.
 #[derive(Debug)]
@@ -60,27 +48,18 @@ impl Worker {
         let Self { client, cluster_id, store, retention, decoder, limits, status } = self;
         let ledger = LedgerIdentity { cluster_id, group: GROUP.to_owned() };
         let store = SqliteRaw::open(store, decoder.series(), ledger, SqliteConfig::default())?;
-        let source = Consumer::new(&client, &ConsumerConfig::new(GROUP, TOPICS))?;
-        let dead_letters = Arc::new(DeadLetterProducer::new(&client, GROUP)?);
-        let keeping = tokio::spawn(keep(store.clone(), retention));
-        let ended = mantis_pipeline::run(source, decoder, Arc::new(store), dead_letters, limits, status, shutdown).await;
-        keeping.abort();
-        Ok(ended?)
+        let road = Road { client: &client, group: GROUP, topics: &TOPICS, limits, status };
+        beside(road.run(decoder, store.clone(), shutdown), RETENTION_INTERVAL, || keep(store.clone(), retention)).await
     }
 }
 
-/// Holds the store to its bounds, again and again. What fails is tried again at the next turn.
+/// Holds the store to its bounds. What fails is tried again at the next turn.
 async fn keep(store: SqliteRaw, retention: Retention) {
-    let mut turns = interval(RETENTION_INTERVAL);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        turns.tick().await;
-        match store.retain(retention).await {
-            Ok(trimmed) if trimmed.readings + trimmed.frames > 0 => {
-                tracing::info!(trimmed.readings, trimmed.frames, "raw store trimmed to its bounds");
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "raw store could not be trimmed"),
+    match store.retain(retention).await {
+        Ok(trimmed) if trimmed.readings + trimmed.frames > 0 => {
+            tracing::info!(trimmed.readings, trimmed.frames, "raw store trimmed to its bounds");
         }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "raw store could not be trimmed"),
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::write::WriteError;
+use crate::sqlite::WriteError;
 
 /// Readings that one transaction deletes at most, so that writes go on in between.
 const TRIM_READINGS_MAX: i64 = 20_000;

@@ -1,4 +1,4 @@
-//! Settings of the embedded raw store.
+//! Settings of an embedded store.
 
 use std::time::Duration;
 

@@ -1,0 +1,67 @@
+//! Feature stores: condition features under (asset, sensor, length of the window, start of the window), and the slow
+//! readings of registered sensors under (asset, sensor, source time), so that both can be joined with what is known of the
+//! assets.
+//!
+//! Of two features with one identity a store keeps the one with the greater [`rank`](Feature::rank), whatever the order in
+//! which they come; one that is not greater is a duplicate and changes nothing. A later revision of a window is the normal
+//! way and counts as written. Readings are kept as a raw store keeps them: another value replaces the stored one and is a
+//! conflict.
+//!
+//! Rejected are: times outside of -9223372036854775806..=9223372036854775806 ns, a coverage that is not finite, counts that
+//! are negative or whose sum is beyond 64 bits, and extras that are not a JSON object of numbers.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod sqlite;
+
+use std::{future::Future, ops::Range};
+
+use mantis_pipeline::Fault;
+use mantis_schemas::{Feature, Series};
+
+use crate::raw::StoredReading;
+
+/// Reads a feature store: for queries, for the filling of a cache, for audits and tests. Pages are bounded; the next page
+/// starts behind the last row of the one before. Times are half open: `from <= time < to`.
+pub trait FeatureReader: Send + Sync {
+    /// All series that have features or readings, sorted by (asset, sensor).
+    fn series(&self) -> impl Future<Output = Result<Vec<Series>, Fault>> + Send;
+
+    /// Lengths of the windows that a series has features of, ascending, ns; 0 stands for frames.
+    fn windows(&self, series: &Series) -> impl Future<Output = Result<Vec<i64>, Fault>> + Send;
+
+    /// Features of one length of window of a series in order of start, at most `limit`.
+    fn features(
+        &self,
+        series: &Series,
+        window_ns: i64,
+        start_ns: Range<i64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Feature>, Fault>> + Send;
+
+    /// The feature with the latest start of each length of window of a series, in order of length.
+    fn latest(&self, series: &Series) -> impl Future<Output = Result<Vec<Feature>, Fault>> + Send;
+
+    /// The feature with the latest start of each series and length of window, sorted by (asset, sensor, length), at most
+    /// `limit`, behind `after`: what a cache is filled with.
+    fn newest_features(
+        &self,
+        after: Option<(&Series, i64)>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(Series, Feature)>, Fault>> + Send;
+
+    /// Readings of a series in order of time, at most `limit`.
+    fn readings(
+        &self,
+        series: &Series,
+        time_ns: Range<i64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StoredReading>, Fault>> + Send;
+
+    /// The ledger of a consumer group on a cluster: (topic, partition, next offset); empty for stores that keep none.
+    fn ledger(&self, cluster_id: &str, group: &str) -> impl Future<Output = Result<Vec<(String, i32, i64)>, Fault>> + Send;
+
+    /// Time from which a retention keeps rows, if one has deleted any: what is missing before it was deleted on purpose,
+    /// what is missing from then on was lost.
+    fn retained_from(&self) -> impl Future<Output = Result<Option<i64>, Fault>> + Send;
+}

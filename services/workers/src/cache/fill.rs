@@ -1,0 +1,59 @@
+//! Fills a cache from the stores.
+
+use std::path::Path;
+
+use mantis_pipeline::Fault;
+use mantis_stores::{
+    cache::memory::MemoryCache,
+    features::{FeatureReader, sqlite::SqliteFeatureReader},
+    raw::{
+        RawReader,
+        sqlite::{OpenError, SqliteRawReader},
+    },
+};
+
+use crate::WorkerError;
+
+/// Rows that are read and held at a time.
+const PAGE_ROWS: usize = 1_000;
+
+/// The newest reading of each series and the newest feature of each of its windows. A store that is not there yet has none.
+pub(super) async fn from_stores(cache: &MemoryCache, raw: &Path, features: &Path) -> Result<(), WorkerError> {
+    if let Some(raw) = there(SqliteRawReader::open(raw))? {
+        readings(cache, &raw).await?;
+    }
+    if let Some(features) = there(SqliteFeatureReader::open(features))? {
+        self::features(cache, &features).await?;
+    }
+    Ok(())
+}
+
+async fn readings(cache: &MemoryCache, store: &impl RawReader) -> Result<(), Fault> {
+    let mut after = None;
+    loop {
+        let page = store.newest_readings(after.as_ref(), PAGE_ROWS).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        cache.seed_readings(page);
+    }
+}
+
+async fn features(cache: &MemoryCache, store: &impl FeatureReader) -> Result<(), Fault> {
+    let mut after = None;
+    loop {
+        let behind = after.as_ref().map(|(series, window_ns)| (series, *window_ns));
+        let page = store.newest_features(behind, PAGE_ROWS).await?;
+        let Some((series, last)) = page.last() else { return Ok(()) };
+        after = Some((series.clone(), last.window_ns));
+        cache.seed_features(page);
+    }
+}
+
+fn there<T>(opened: Result<T, OpenError>) -> Result<Option<T>, OpenError> {
+    match opened {
+        Ok(store) => Ok(Some(store)),
+        // A file of an older version is brought up to date by its own worker, which may not have come to it yet.
+        Err(OpenError::Absent { .. } | OpenError::Older { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,53 @@
+//! The cache worker: the latest reading and features of every sensor into the cache.
+
+mod fill;
+
+use std::{path::PathBuf, sync::Arc};
+
+use mantis_kafka::ClientConfig;
+use mantis_pipeline::{Limits, Shutdown, Status};
+use mantis_schemas::topics;
+use mantis_stores::cache::memory::MemoryCache;
+
+pub use crate::decode::ValueDecoder;
+use crate::{WorkerError, road::Road};
+
+/// The worker's consumer group.
+pub const GROUP: &str = "mantis-cache";
+/// The topics it reads.
+pub const TOPICS: [&str; 2] = [topics::FEATURES, topics::READINGS];
+
+/// The parts of a cache worker with the embedded cache.
+#[derive(Debug)]
+pub struct Worker {
+    /// How Kafka is reached.
+    pub client: ClientConfig,
+    /// The cache; its clones are read by others.
+    pub cache: MemoryCache,
+    /// The raw store that the cache is filled from at the start, if it is there.
+    pub raw: PathBuf,
+    /// The feature store that the cache is filled from at the start, if it is there.
+    pub features: PathBuf,
+    /// Turns records into rows.
+    pub decoder: ValueDecoder,
+    /// The road's bounds.
+    pub limits: Limits,
+    /// The worker's account of itself.
+    pub status: Arc<Status>,
+}
+
+impl Worker {
+    /// Fills the cache with what the stores have, then works until `shutdown`, or until going on would be wrong.
+    ///
+    /// What lies in the log behind the stores comes again, or comes first, from the group's committed offset; the guard of
+    /// the cache sorts it out.
+    ///
+    /// # Errors
+    /// A store cannot be opened or read, Kafka's settings cannot be used, or an end of the road has failed for good.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
+        let Self { client, cache, raw, features, decoder, limits, status } = self;
+        fill::from_stores(&cache, &raw, &features).await?;
+        let sink = cache.sink(decoder.series());
+        Road { client: &client, group: GROUP, topics: &TOPICS, limits, status }.run(decoder, sink, shutdown).await
+    }
+}
