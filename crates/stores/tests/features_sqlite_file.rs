@@ -42,7 +42,13 @@ impl Store {
         let series = self.interner.intern("pump", sensor).unwrap();
         let mut columns = FeatureColumns::default();
         for window in windows {
-            let mut row = Feature { window_ns, start_ns: window * window_ns, end_ns: (window + 1) * window_ns, count: 600, ..Feature::default() };
+            let mut row = Feature {
+                window_ns,
+                start_ns: window * window_ns,
+                end_ns: (window + 1) * window_ns,
+                count: 600,
+                ..Feature::default()
+            };
             Figure::ALL.into_iter().for_each(|figure| row.figures.set(figure, Some(window as f64 * 0.1)));
             columns.push(series, row);
         }
@@ -92,7 +98,14 @@ async fn features_can_be_read_by_name_by_any_sqlite() {
         (7, 7, "1970-01-01T00:00:00.000000007Z", "7ns"),
     ];
     for (start_ns, window_ns, ..) in times {
-        let mut row = Feature { start_ns, window_ns, end_ns: start_ns + window_ns, count: 3, extras: r#"{"bpfo":0.5}"#.into(), ..Feature::default() };
+        let mut row = Feature {
+            start_ns,
+            window_ns,
+            end_ns: start_ns + window_ns,
+            count: 3,
+            extras: r#"{"bpfo":0.5}"#.into(),
+            ..Feature::default()
+        };
         row.figures.set(Figure::Rms, Some(2.5));
         columns.push(series, row);
     }
@@ -163,7 +176,10 @@ async fn features_per_second() {
     for batch in 0..batches {
         let mut columns = FeatureColumns::default();
         for sensor in 0..sensors {
-            let ValueColumns::Features(rows) = store.windows(&format!("s{sensor}"), 10, batch * windows..(batch + 1) * windows) else { return };
+            let ValueColumns::Features(rows) = store.windows(&format!("s{sensor}"), 10, batch * windows..(batch + 1) * windows)
+            else {
+                return;
+            };
             rows.series.iter().zip(rows.rows).for_each(|(series, row)| columns.push(*series, row));
         }
         let columns = ValueColumns::Features(columns);

@@ -176,7 +176,8 @@ pub async fn the_newest_feature_of_each_window_stays_whatever_the_order_of_arriv
     for trial in 0..50 {
         let sensor = format!("s{trial}");
         let mut rows = Vec::new();
-        for (window_ns, start_ns, count) in [(10, 0, 9), (10, 10, 2), (10, 10, 3), (60, 0, 9), (60, 60, 1), (0, 3, 4), (0, 5, 4)] {
+        for (window_ns, start_ns, count) in [(10, 0, 9), (10, 10, 2), (10, 10, 3), (60, 0, 9), (60, 60, 1), (0, 3, 4), (0, 5, 4)]
+        {
             let whole = feature(window_ns, start_ns, count);
             rows.push(Feature { provisional: true, ..whole.clone() });
             rows.push(Feature { version: 1, count: 1, ..whole.clone() });

@@ -176,9 +176,11 @@ impl Sink for MemoryCacheSink {
 
 impl MemoryCacheSink {
     fn names(&self, series: SeriesId) -> Result<Arc<Series>, Fault> {
-        self.series.read().get(series.index()).cloned().ok_or_else(|| Fault::Fatal {
-            reason: format!("series {} has no name: this is a defect of the decoder", series.0),
-        })
+        self.series
+            .read()
+            .get(series.index())
+            .cloned()
+            .ok_or_else(|| Fault::Fatal { reason: format!("series {} has no name: this is a defect of the decoder", series.0) })
     }
 }
 

@@ -193,7 +193,8 @@ fn feature(window_ns: i64, start_ns: i64, count: i64) -> Feature {
 pub async fn the_same_features_again_change_nothing<E: Engine>() {
     let mut store = Store::<E>::new().await;
     let rows = [feature(WINDOW_NS, 0, 5), feature(WINDOW_NS, WINDOW_NS, 6)];
-    let columns = store.features([("pump", "temp", rows[0].clone()), ("pump", "temp", rows[1].clone()), ("fan", "temp", rows[0].clone())]);
+    let columns =
+        store.features([("pump", "temp", rows[0].clone()), ("pump", "temp", rows[1].clone()), ("fan", "temp", rows[0].clone())]);
     store.write_counting(&columns, 3, 0, 0).await;
     store.write_counting(&columns, 0, 3, 0).await;
     let twice = store.features([("fan", "flow", rows[1].clone()), ("fan", "flow", rows[1].clone())]);
@@ -222,9 +223,10 @@ pub async fn the_greatest_rank_wins_whatever_the_order_of_arrival<E: Engine>() {
         let columns = store.features(rows);
         store.write(&columns).await;
     }
-    let rows = orders.iter().enumerate().flat_map(|(number, order)| {
-        order.iter().map(|revision| ("pump", "at once", at(number, *revision))).collect::<Vec<_>>()
-    });
+    let rows = orders
+        .iter()
+        .enumerate()
+        .flat_map(|(number, order)| order.iter().map(|revision| ("pump", "at once", at(number, *revision))).collect::<Vec<_>>());
     let columns = store.features(rows);
     store.write(&columns).await;
     let expected: Vec<_> = (0..orders.len()).map(|number| at(number, 4)).collect();
@@ -501,7 +503,13 @@ pub async fn pages_are_bounded_and_half_open<E: Engine>() {
 /// Rows come late and out of order; what is latest is told by time.
 pub async fn the_latest_feature_is_that_of_the_latest_start_of_each_window<E: Engine>() {
     let mut store = Store::<E>::new().await;
-    let rows = [feature(10, 20, 1), feature(10, 50, 1), feature(10, 40, 9), feature(60, 0, 3), Feature { end_ns: 8, ..feature(0, 7, 2) }];
+    let rows = [
+        feature(10, 20, 1),
+        feature(10, 50, 1),
+        feature(10, 40, 9),
+        feature(60, 0, 3),
+        Feature { end_ns: 8, ..feature(0, 7, 2) },
+    ];
     let columns = store.features(rows.iter().map(|row| ("pump", "temp", row.clone())));
     store.write_counting(&columns, 5, 0, 0).await;
     let latest = store.reader.latest(&series("pump", "temp")).await.unwrap();
@@ -555,7 +563,8 @@ pub async fn readings_are_kept_as_a_raw_store_keeps_them<E: Engine>() {
     store.write_counting(&columns, 1, 1, 2).await;
     let columns = store.features([("pump", "temp", feature(10, 0, 1))]);
     store.write_counting(&columns, 1, 0, 0).await;
-    let bits = |values: Vec<(i64, f64)>| values.into_iter().map(|(time_ns, value)| (time_ns, value.to_bits())).collect::<Vec<_>>();
+    let bits =
+        |values: Vec<(i64, f64)>| values.into_iter().map(|(time_ns, value)| (time_ns, value.to_bits())).collect::<Vec<_>>();
     let expected = vec![(-1, 1.0), (5, 0.0), (7, 7.0), (8, 9.0)];
     assert_eq!(bits(store.values("temp").await), bits(expected));
     assert_eq!(store.values("flow").await, [(5, 2.0)]);
@@ -612,7 +621,11 @@ pub async fn no_offset_is_recorded_while_a_row_is_neither_stored_nor_dead_letter
     assert!(matches!(refused, Outcome::Ended { advanced: false, .. }), "a row was refused: {refused:?}");
     assert_eq!(store.owner.start(None, 0).await, Some(0));
     for _ in 0..2 {
-        assert_eq!(store.owner.sink.advance(std::slice::from_ref(&span)).await.unwrap(), None, "the second time, its answer was lost");
+        assert_eq!(
+            store.owner.sink.advance(std::slice::from_ref(&span)).await.unwrap(),
+            None,
+            "the second time, its answer was lost"
+        );
         assert_eq!(store.owner.start(None, 0).await, Some(10));
     }
 }

@@ -400,6 +400,9 @@ pub async fn frames_of_every_format_come_back_bit_for_bit<E: Engine>() {
     }
     store.write_counting(&RawColumns::Frames(columns), 4, 0, 0).await;
     assert_eq!(store.all_frames("pump", "vibration").await, frames.map(|frame| stored(&frame)));
+    let newest = store.reader.newest_frame(&self::series("pump", "vibration")).await.unwrap();
+    assert_eq!(newest, Some(stored(&frames[3])));
+    assert_eq!(store.reader.newest_frame(&self::series("pump", "none")).await.unwrap(), None);
     assert_eq!(store.reader.series().await.unwrap(), [self::series("pump", "vibration")]);
 }
 
@@ -460,7 +463,8 @@ pub async fn pages_are_bounded_and_half_open<E: Engine>() {
 /// What a cache is filled with.
 pub async fn the_newest_reading_of_each_series_is_found_in_pages<E: Engine>() {
     let mut store = Store::<E>::new().await;
-    let rows = [("b", "y", 5, 1.0), ("a", "z", 9, 2.0), ("a", "x", -3, 3.0), ("b", "y", 7, 4.0), ("b", "y", 6, 5.0), ("a", "z", 1, 6.0)];
+    let rows =
+        [("b", "y", 5, 1.0), ("a", "z", 9, 2.0), ("a", "x", -3, 3.0), ("b", "y", 7, 4.0), ("b", "y", 6, 5.0), ("a", "z", 1, 6.0)];
     let columns = store.readings(&rows);
     store.write_counting(&columns, rows.len(), 0, 0).await;
     let (mut after, mut seen) = (None, Vec::new());
@@ -472,6 +476,9 @@ pub async fn the_newest_reading_of_each_series_is_found_in_pages<E: Engine>() {
         seen.extend(page.into_iter().map(|(series, reading)| (series, reading.time_ns, reading.value)));
     }
     assert_eq!(seen, [(series("a", "x"), -3, 3.0), (series("a", "z"), 9, 2.0), (series("b", "y"), 7, 4.0)]);
+    let newest = store.reader.newest_reading(&series("a", "z")).await.unwrap();
+    assert_eq!(newest.map(|reading| (reading.time_ns, reading.value)), Some((9, 2.0)));
+    assert_eq!(store.reader.newest_reading(&series("a", "y")).await.unwrap(), None);
 }
 
 /// Ids of series differ from process to process; names do not.
@@ -544,7 +551,10 @@ pub async fn a_zombie_that_writes_late_changes_nothing<E: Engine>() {
             assert_eq!(outcome, Outcome::Moved(vec![(store.owner.partition.clone(), 20)]));
         }
     }
-    assert_eq!(store.owner.sink.advance(&[store.owner.span(10, 30)]).await.unwrap(), Some(vec![(store.owner.partition.clone(), 20)]));
+    assert_eq!(
+        store.owner.sink.advance(&[store.owner.span(10, 30)]).await.unwrap(),
+        Some(vec![(store.owner.partition.clone(), 20)])
+    );
     let spans = [store.owner.span(0, 10), Span { partition: other.clone(), from: 5, next: 6 }];
     let both = store.owner.sink.write(Part { columns: &old, rows: 0..2, spans: &spans, last: true }).await.unwrap();
     assert_eq!(both, Outcome::Moved(vec![(store.owner.partition.clone(), 20), (other, 5)]), "nothing of the batch was written");

@@ -20,9 +20,9 @@ pub(crate) mod tables;
 mod writer;
 
 pub use config::{LedgerIdentity, SqliteConfig};
-pub(crate) use encode::{refuse_time, quality};
-pub use open::OpenError;
+pub(crate) use encode::{quality, refuse_time};
 pub(crate) use open::FileKind;
+pub use open::OpenError;
 pub(crate) use reader::{SqliteReader, code, limit_of};
 pub(crate) use series::series_id;
 pub(crate) use writer::{RowWriter, SqliteWriter, WriteError};

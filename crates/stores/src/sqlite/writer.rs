@@ -10,7 +10,9 @@ use mantis_schemas::SeriesTable;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::Mutex;
 
-use super::{FileKind, LedgerIdentity, OpenError, SqliteConfig, fault::fault, ledger::Ledger, open::open_writer, series::StoredIds};
+use super::{
+    FileKind, LedgerIdentity, OpenError, SqliteConfig, fault::fault, ledger::Ledger, open::open_writer, series::StoredIds,
+};
 
 /// The writing end of a store, with its ledger. Cheap to clone; clones share the connection.
 #[derive(Clone)]

@@ -55,8 +55,7 @@ pub(super) fn columns() -> impl Iterator<Item = String> {
 pub(super) fn upsert() -> String {
     let names: Vec<String> = columns().collect();
     let parameters: Vec<String> = (1..=names.len() + 1).map(|number| format!("?{number}")).collect();
-    let replaced: Vec<String> =
-        names.iter().skip(IDENTITY_COLUMNS).map(|name| format!("{name} = excluded.{name}")).collect();
+    let replaced: Vec<String> = names.iter().skip(IDENTITY_COLUMNS).map(|name| format!("{name} = excluded.{name}")).collect();
     let rank = |of: &str| RANK.map(|part| part.replace("{}", of)).join(", ");
     format!(
         "INSERT INTO features (series, {}) VALUES ({}) ON CONFLICT DO UPDATE SET {} WHERE ({}) > ({})",

@@ -54,13 +54,7 @@ impl FeatureReader for SqliteFeatureReader {
             .await
     }
 
-    async fn features(
-        &self,
-        series: &Series,
-        window_ns: i64,
-        start_ns: Range<i64>,
-        limit: usize,
-    ) -> Result<Vec<Feature>, Fault> {
+    async fn features(&self, series: &Series, window_ns: i64, start_ns: Range<i64>, limit: usize) -> Result<Vec<Feature>, Fault> {
         let series = series.clone();
         self.0
             .blocking(move |connection| {
@@ -90,9 +84,8 @@ impl FeatureReader for SqliteFeatureReader {
             .blocking(move |connection| {
                 // No name is empty, so every series lies behind the empty ones.
                 let (asset, sensor) = after.as_ref().map_or(("", ""), |(series, _)| (&series.asset, &series.sensor));
-                let mut named = connection.prepare(
-                    "SELECT id, asset, sensor FROM series WHERE (asset, sensor) >= (?1, ?2) ORDER BY asset, sensor",
-                )?;
+                let mut named = connection
+                    .prepare("SELECT id, asset, sensor FROM series WHERE (asset, sensor) >= (?1, ?2) ORDER BY asset, sensor")?;
                 let mut named = named.query(params![asset, sensor])?;
                 let mut newest = Newest::new(connection)?;
                 let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Sink, Span, Start};
-use mantis_schemas::{FeatureColumns, Feature, SeriesTable};
+use mantis_schemas::{Feature, FeatureColumns, SeriesTable};
 use rusqlite::Statement;
 
 use super::{KIND, LedgerIdentity, OpenError, Retention, SqliteConfig, Trimmed, encode, retention};
