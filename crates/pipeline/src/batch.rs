@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Columns, DeadLetter, Decoder, Limits, Reason, RecordBatch, RowReject, Span, TopicPartition};
+use crate::{Columns, DeadLetter, Decoder, Header, Limits, Reason, RecordBatch, RowReject, Span, TopicPartition};
 
 /// A source batch that is counted as held memory as long as anyone needs it.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ impl<C: Columns, B: RecordBatch> Batch<C, B> {
             while index < range.end && !self.is_full(limits) {
                 let record = held.batch.record(index);
                 read_to = record.offset.saturating_add(1);
-                self.decode(&record, decoder, &mut tally);
+                self.decode(&record, || held.batch.headers(index), decoder, &mut tally);
                 self.source_bytes += record_bytes;
                 index += 1;
             }
@@ -220,11 +220,17 @@ impl<C: Columns, B: RecordBatch> Batch<C, B> {
         (tally, rest)
     }
 
-    fn decode<D: Decoder<Columns = C>>(&mut self, record: &crate::Record<'_>, decoder: &mut D, tally: &mut Tally) {
+    fn decode<D: Decoder<Columns = C>>(
+        &mut self,
+        record: &crate::Record<'_>,
+        headers: impl FnOnce() -> Vec<Header>,
+        decoder: &mut D,
+        tally: &mut Tally,
+    ) {
         let (rows, rejects) = (self.columns.rows(), self.row_rejects.len());
         let number = self.row_ends.len();
         tally.records += 1;
-        if let Err(reason) = decoder.decode(record, &mut self.columns, &mut self.row_rejects) {
+        if let Err(reason) = decoder.decode_with_headers(record, headers, &mut self.columns, &mut self.row_rejects) {
             self.columns.truncate(rows);
             self.row_rejects.truncate(rejects);
             self.reject_bytes += REJECT_BYTES + reason.detail.len();

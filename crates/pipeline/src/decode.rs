@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::Record;
+use crate::{Header, Record};
 
 /// Why a record or a row was refused: a stable code for metrics and lists, and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,4 +63,18 @@ pub trait Decoder: Send + 'static {
     /// # Errors
     /// The record as a whole could not be read. The road then drops what was appended and dead-letters the record.
     fn decode(&mut self, record: &Record<'_>, into: &mut Self::Columns, rejects: &mut Vec<RowReject>) -> Result<(), Reason>;
+
+    /// As [`decode`](Self::decode), for decoders that need the record's headers: these are copied when they are asked for.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_with_headers(
+        &mut self,
+        record: &Record<'_>,
+        _headers: impl FnOnce() -> Vec<Header>,
+        into: &mut Self::Columns,
+        rejects: &mut Vec<RowReject>,
+    ) -> Result<(), Reason> {
+        self.decode(record, into, rejects)
+    }
 }

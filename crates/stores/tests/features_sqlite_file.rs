@@ -189,5 +189,4 @@ async fn features_per_second() {
     }
     let rows = i64::from(sensors) * windows * batches;
     println!("{rows} features in {taken:?}: {:.0} per second", rows as f64 / taken.as_secs_f64());
-    println!("{} bytes of file per feature", std::fs::metadata(&file).unwrap().len() as i64 / rows);
 }

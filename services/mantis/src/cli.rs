@@ -1,9 +1,10 @@
 //! What can be asked of `mantis` on the command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use mantis_pipeline::TopicPartition;
 
 /// Carries sensor readings through Kafka into the stores where a plant needs them, loses none, and can prove it.
 #[derive(Debug, Parser)]
@@ -47,6 +48,9 @@ pub enum Command {
     Dlq(Dlq),
     /// Prove that every record of the log is in the store or in the dead letters
     Audit(Audit),
+    /// Look at the archive and check that it is whole
+    #[command(subcommand)]
+    Archive(Archive),
     /// Write stored readings or frames to a file, sorted by identity
     Export(Export),
     /// Look at the configuration
@@ -86,11 +90,17 @@ pub enum WorkerName {
     Raw,
     /// Readings and frames into condition features
     Features,
+    /// Features, and slow readings of registered sensors, into the feature store
+    Timescale,
+    /// The latest reading and features of each sensor into the cache
+    Cache,
+    /// Everything into the archive
+    Archive,
 }
 
 impl WorkerName {
     /// All of them: what `up` runs.
-    pub const ALL: [Self; 2] = [Self::Raw, Self::Features];
+    pub const ALL: [Self; 5] = [Self::Raw, Self::Features, Self::Timescale, Self::Cache, Self::Archive];
 }
 
 #[derive(Debug, Args)]
@@ -181,14 +191,14 @@ pub enum Dlq {
     Replay(DlqFilter),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct DlqSource {
     /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct DlqFilter {
     #[command(flatten)]
     pub source: DlqSource,
@@ -204,6 +214,32 @@ pub struct DlqFilter {
     /// Also those that were replayed before
     #[arg(long)]
     pub all: bool,
+    /// Only letters that lie here or behind it in the dead-letter topics: a call that left some out says where they begin
+    #[arg(long, value_name = "TOPIC/PARTITION/OFFSET", value_parser = parse_place)]
+    pub from: Option<Place>,
+}
+
+/// Where a letter lies in a dead-letter topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub partition: TopicPartition,
+    pub offset: i64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.partition, self.offset)
+    }
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    let mut parts = text.rsplitn(3, '/');
+    let offset = parts.next().and_then(|offset| offset.parse().ok());
+    let partition = parts.next().and_then(|partition| partition.parse().ok());
+    match (parts.next(), partition, offset) {
+        (Some(topic), Some(partition), Some(offset)) => Ok(Place { partition: TopicPartition::new(topic, partition), offset }),
+        _ => Err("use topic/partition/offset of a dead-letter topic, as the call before said".into()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -214,6 +250,36 @@ pub struct Audit {
     /// Wait up to this many seconds for the workers to reach the end of the log first
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Archive {
+    /// List the objects
+    List(ArchiveFilter),
+    /// Check that each position is in exactly one object, whole, and compare with the log where it still has the records
+    Verify(ArchiveVerify),
+    /// Print rows in order of the log, a JSON object per line
+    Cat {
+        /// An object's key, topic/partition/offset, or topic/partition/from-to (the end not included)
+        what: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ArchiveFilter {
+    /// Only objects of this topic
+    #[arg(long)]
+    pub topic: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ArchiveVerify {
+    /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: Option<String>,
+    /// Check the archive by itself, without the log
+    #[arg(long)]
+    pub offline: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use mantis_schemas::parse_window;
-use mantis_workers::features::WINDOWS_MAX;
+use mantis_workers::{features::WINDOWS_MAX, sensors::Declaration};
 use serde::{Deserialize, Serialize};
 
 const ENV_PREFIX: &str = "MANTIS__";
@@ -31,6 +31,11 @@ pub struct Config {
     pub schemas: Vec<Schema>,
     pub raw: Raw,
     pub features: Features,
+    pub timescale: Timescale,
+    pub cache: Cache,
+    pub archive: Archive,
+    /// What is declared of sensors; of several that fit one the first counts.
+    pub sensors: Vec<Declaration>,
 }
 
 /// The embedded broker of `mantis up`.
@@ -95,6 +100,8 @@ pub struct Raw {
     pub linger_ms: u64,
     /// Bytes that readings and frames may take; then the oldest by source time are deleted.
     pub retention_bytes: u64,
+    /// Days after which readings and frames are deleted, by their source time. Without it none is, however old.
+    pub retention_days: Option<u32>,
 }
 
 /// The features worker.
@@ -113,6 +120,32 @@ pub struct Features {
     pub snapshot_s: u64,
 }
 
+/// The timescale worker and its embedded store.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timescale {
+    /// Days that features and readings are kept; absent: for ever.
+    pub retention_days: Option<u64>,
+}
+
+/// The cache of latest values.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Time after which a value that was not renewed is forgotten.
+    pub ttl_s: u64,
+    /// Values that are kept at most.
+    pub entries_max: usize,
+}
+
+/// The archive worker.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Archive {
+    /// How long rows wait at most for their object to be written.
+    pub age_s: u64,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -124,6 +157,10 @@ impl Default for Config {
             schemas: Vec::new(),
             raw: Raw::default(),
             features: Features::default(),
+            timescale: Timescale::default(),
+            cache: Cache::default(),
+            archive: Archive::default(),
+            sensors: Vec::new(),
         }
     }
 }
@@ -161,9 +198,21 @@ impl Default for Features {
     }
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self { ttl_s: 86_400, entries_max: 1_000_000 }
+    }
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self { age_s: 600 }
+    }
+}
+
 impl Default for Raw {
     fn default() -> Self {
-        Self { batch_rows: 20_000, linger_ms: 20, retention_bytes: 64 << 30 }
+        Self { batch_rows: 20_000, linger_ms: 20, retention_bytes: 64 << 30, retention_days: None }
     }
 }
 
@@ -202,6 +251,18 @@ impl Config {
         }
         if self.raw.linger_ms > 60_000 {
             bail!("raw.linger_ms = {} is out of range: use 0 to 60000", self.raw.linger_ms);
+        }
+        if let Some(days) = self.raw.retention_days.filter(|days| !(1..=36_500).contains(days)) {
+            bail!("raw.retention_days = {days} is out of range: use 1 to 36500, or leave it out to keep everything");
+        }
+        if self.timescale.retention_days.is_some_and(|days| !(1..=36_500).contains(&days)) {
+            bail!("timescale.retention_days is out of range: use 1 to 36500, or leave it out to keep everything");
+        }
+        if !(1..=31_536_000).contains(&self.cache.ttl_s) || !(1_000..=100_000_000).contains(&self.cache.entries_max) {
+            bail!("cache.ttl_s or cache.entries_max is out of range: use 1 to 31536000 seconds and 1000 to 100000000 entries");
+        }
+        if !(1..=86_400).contains(&self.archive.age_s) {
+            bail!("archive.age_s = {} is out of range: use 1 to 86400", self.archive.age_s);
         }
         self.features.check()
     }

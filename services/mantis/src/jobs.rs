@@ -1,12 +1,20 @@
 //! The workers, built from the configuration.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::Status;
-use mantis_stores::raw::sqlite::Retention;
-use mantis_workers::{WorkerError, features, raw};
+use mantis_stores::{
+    archive::{chain::ChainConfig, folder::FolderArchive},
+    cache::memory::MemoryCache,
+};
+use mantis_workers::{
+    archive::{self, ArchiveDecoder},
+    cache::{self, ValueDecoder},
+    features, raw,
+    timescale::{self, SlowDecoder},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{cli::WorkerName, config::Config, parts};
@@ -25,6 +33,8 @@ pub struct Job {
 pub struct Site {
     pub client: ClientConfig,
     pub cluster_id: String,
+    /// The latest values, for whoever reads them in this process.
+    pub cache: MemoryCache,
 }
 
 /// Every worker.
@@ -35,15 +45,15 @@ pub fn all(config: &Config, site: &Site) -> Result<Vec<Job>> {
 /// One worker.
 pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
     let (client, cluster_id, status) = (site.client.clone(), site.cluster_id.clone(), Arc::new(Status::default()));
-    let (decoder, limits) = (parts::decoder(config)?, parts::limits(config));
+    let (sensors, limits) = (parts::sensors(config)?, parts::limits(config));
     Ok(match name {
         WorkerName::Raw => {
             let worker = raw::Worker {
                 client,
                 cluster_id,
                 store: parts::raw_path(config),
-                retention: Retention { from_ns: None, bytes_max: Some(config.raw.retention_bytes) },
-                decoder,
+                kept: parts::kept(config),
+                decoder: parts::decoder(config)?,
                 limits,
                 status: status.clone(),
             };
@@ -54,24 +64,61 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 client,
                 cluster_id,
                 config: parts::features(config)?,
-                declarations: parts::declarations(config)?,
-                decoder,
+                sensors,
+                decoder: parts::decoder(config)?,
                 limits,
                 status: status.clone(),
             };
             job("features", features::GROUP, status, |stop| worker.run(stop))
         }
+        WorkerName::Timescale => {
+            let worker = timescale::Worker {
+                client,
+                cluster_id,
+                store: parts::features_path(config),
+                keep_for: config.timescale.retention_days.map(|days| Duration::from_secs(days * 86_400)),
+                decoder: SlowDecoder::new(parts::decoder_config(config)?, sensors)?,
+                limits,
+                status: status.clone(),
+            };
+            job("timescale", timescale::GROUP, status, |stop| worker.run(stop))
+        }
+        WorkerName::Cache => {
+            let worker = cache::Worker {
+                client,
+                cache: site.cache.clone(),
+                raw: parts::raw_path(config),
+                features: parts::features_path(config),
+                decoder: ValueDecoder::new(parts::decoder_config(config)?)?,
+                limits,
+                status: status.clone(),
+            };
+            job("cache", cache::GROUP, status, |stop| worker.run(stop))
+        }
+        WorkerName::Archive => {
+            let folder = parts::archive_path(config);
+            let worker = archive::Worker {
+                client,
+                store: FolderArchive::open(&folder).with_context(|| format!("cannot open the archive {}", folder.display()))?,
+                chain: ChainConfig { age_ms_max: config.archive.age_s * 1_000, ..ChainConfig::new(cluster_id) },
+                decoder: ArchiveDecoder::new(parts::decoder_config(config)?)?,
+                limits,
+                status: status.clone(),
+            };
+            job("archive", archive::GROUP, status, |stop| worker.run(stop))
+        }
     })
 }
 
-fn job<F>(
+fn job<F, E>(
     name: &'static str,
     group: &'static str,
     status: Arc<Status>,
     run: impl FnOnce(CancellationToken) -> F + Send + 'static,
 ) -> Job
 where
-    F: Future<Output = Result<(), WorkerError>> + Send + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
     let run = Box::new(move |stop| -> Running {
         let running = run(stop);

@@ -82,6 +82,7 @@ async fn dispatch(cli: Cli, config: Config) -> Result<Exit> {
         }
         Command::Dlq(dlq) => commands::dlq::dlq(&config, &dlq, json, out).await,
         Command::Audit(args) => commands::audit::audit(&config, &args, json, out).await,
+        Command::Archive(command) => commands::archive::archive(&config, &command, json, out).await,
         Command::Export(args) => commands::export::export(&parts::raw_reader(&config)?, &args, json).await,
         Command::Config(cli::ConfigCommand::Check) => {
             commands::config_check::check(&config, cli.global.config.as_deref(), json, out)

@@ -1,15 +1,20 @@
 //! The parts that commands are built from, made out of the configuration.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::Limits;
 use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema, parse_window};
-use mantis_stores::raw::sqlite::SqliteRawReader;
+use mantis_stores::{
+    archive::folder::FolderArchive,
+    cache::memory::{CacheConfig, MemoryCache},
+    raw::sqlite::SqliteRawReader,
+};
 use mantis_workers::{
-    features::{Declarations, FeatureConfig, FrameDeclaration},
-    raw::RecordDecoder,
+    features::FeatureConfig,
+    raw::{Kept, RecordDecoder},
+    sensors::SensorRegistry,
 };
 
 use crate::{
@@ -26,6 +31,11 @@ pub fn raw_path(config: &Config) -> PathBuf {
 /// The embedded raw store, to be read.
 pub fn raw_reader(config: &Config) -> Result<SqliteRawReader> {
     Ok(SqliteRawReader::open(raw_path(config))?)
+}
+
+/// The embedded archive, to be read.
+pub fn archive_reader(config: &Config) -> FolderArchive {
+    FolderArchive::reader(archive_path(config))
 }
 
 /// How Kafka is reached: the command's own `--brokers`, the configuration's, or the `up` that runs on the data folder.
@@ -45,8 +55,23 @@ pub fn client(config: &Config, brokers: &str) -> Result<ClientConfig> {
     Ok(client)
 }
 
+/// Where the embedded feature store lies.
+pub fn features_path(config: &Config) -> PathBuf {
+    config.data_dir.join("features.db")
+}
+
+/// Where the embedded archive lies.
+pub fn archive_path(config: &Config) -> PathBuf {
+    config.data_dir.join("archive")
+}
+
 /// The decoder of the raw topics.
 pub fn decoder(config: &Config) -> Result<RecordDecoder> {
+    RecordDecoder::new(decoder_config(config)?).context("[[schemas]]")
+}
+
+/// What decoders are told.
+pub fn decoder_config(config: &Config) -> Result<DecoderConfig> {
     let mut registered = Vec::new();
     for schema in &config.schemas {
         let avsc = std::fs::read_to_string(&schema.file)
@@ -57,13 +82,12 @@ pub fn decoder(config: &Config) -> Result<RecordDecoder> {
         .context("decode.accepted_from is out of range: use a year from 1678 to 2261")?;
     let ahead_ms = i64::try_from(config.decode.accepted_ahead_s).ok().and_then(|s| s.checked_mul(1000));
     let ahead_ms = ahead_ms.context("decode.accepted_ahead_s is out of range")?;
-    let config = DecoderConfig {
+    Ok(DecoderConfig {
         accepted_times: AcceptedTimes { from_ns, ahead_ms },
         series_max: config.decode.series_max,
         registered,
         ..DecoderConfig::default()
-    };
-    RecordDecoder::new(config).context("[[schemas]]")
+    })
 }
 
 /// What the features worker computes.
@@ -75,28 +99,42 @@ pub fn features(config: &Config) -> Result<FeatureConfig> {
     windows_ns.dedup();
     Ok(FeatureConfig {
         windows_ns,
-        lateness_ns: i64::try_from(features.lateness_s).ok().and_then(|s| s.checked_mul(1_000_000_000)).context("features.lateness_s")?,
+        lateness_ns: i64::try_from(features.lateness_s)
+            .ok()
+            .and_then(|s| s.checked_mul(1_000_000_000))
+            .context("features.lateness_s")?,
         samples_max: features.samples_max,
         idle: Duration::from_millis(features.idle_ms),
         snapshot_interval: Duration::from_secs(features.snapshot_s),
     })
 }
 
-/// What was declared of sensors that send frames.
-pub fn declarations(_config: &Config) -> Result<Declarations> {
-    Ok(Arc::new(|_| FrameDeclaration::default()))
+/// What is declared of sensors.
+pub fn sensors(config: &Config) -> Result<SensorRegistry> {
+    SensorRegistry::new(config.sensors.clone()).context("[[sensors]]")
 }
 
 /// Checks what the workers are built from, before anything is started.
 pub fn check(config: &Config) -> Result<()> {
     decoder(config)?;
     features(config)?;
-    declarations(config).map(drop)
+    sensors(config).map(drop)
+}
+
+/// An empty cache of latest values.
+pub fn cache(config: &Config) -> MemoryCache {
+    MemoryCache::new(CacheConfig { ttl: Duration::from_secs(config.cache.ttl_s), entries_max: config.cache.entries_max })
 }
 
 /// The road's bounds.
 pub fn limits(config: &Config) -> Limits {
     Limits { rows_max: config.raw.batch_rows, linger_ms: config.raw.linger_ms, ..Limits::default() }
+}
+
+/// What the raw store keeps.
+pub fn kept(config: &Config) -> Kept {
+    let age_max = config.raw.retention_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
+    Kept { age_max, bytes_max: Some(config.raw.retention_bytes) }
 }
 
 /// The embedded broker's settings.

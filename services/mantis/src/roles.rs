@@ -115,4 +115,3 @@ impl Role for State {
         self.metrics.text(&self.watched)
     }
 }
-

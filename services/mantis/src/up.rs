@@ -48,7 +48,7 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
     let mut broker = tokio::spawn(broker.serve(listener, stop_broker.clone()));
     let client = parts::client(&config, &running.brokers)?;
     topics::ensure(&Admin::new(&client)?, config.broker.partitions).await?;
-    let jobs = jobs::all(&config, &Site { client: client.clone(), cluster_id })?;
+    let jobs = jobs::all(&config, &Site { client: client.clone(), cluster_id, cache: parts::cache(&config) })?;
     let roles = Roles::start(&client, jobs, pages, &stop_roles)?;
     held.publish(&running)?;
     tracing::info!(brokers = %running.brokers, http = %running.http, data_dir = %config.data_dir.display(), "up");
@@ -109,7 +109,11 @@ pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
         () = &mut signals => return Ok(Exit::Done),
     };
     let stop = CancellationToken::new();
-    let job = jobs::one(args.name, &config, &Site { client: client.clone(), cluster_id: cluster_id.clone() })?;
+    let job = jobs::one(
+        args.name,
+        &config,
+        &Site { client: client.clone(), cluster_id: cluster_id.clone(), cache: parts::cache(&config) },
+    )?;
     let mut roles = Roles::start(&client, vec![job], pages, &stop)?;
     held.publish(&Running { pid: std::process::id(), brokers: client.brokers.clone(), http, cluster_id })?;
     let mut ticks = interval(SAMPLE_INTERVAL);

@@ -98,6 +98,56 @@ fn records_that_left_the_log_are_unproved_and_not_wrong() {
 }
 
 #[test]
+fn a_range_of_times_that_was_narrowed_later_does_not_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    publish(&up);
+    audit(folder.path(), &["audit", "--wait", "30"], 0);
+    std::fs::remove_file(folder.path().join("mantis.toml")).unwrap();
+    let account = json(folder.path(), &["audit"], 3);
+    assert_eq!((&account["adds_up"], &account["missing_dead_letters"]), (&false.into(), &READINGS.into()));
+    up.stop();
+}
+
+#[test]
+fn refused_records_whose_dead_letters_were_cut_are_unproved_and_not_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    let broken = |offset| OutRecord {
+        topic: Arc::from(topics::READINGS),
+        partition: Some(0),
+        payload: Some(match offset % 2 {
+            0 => b"{".to_vec(),
+            _ => br#"{"asset":"pump","sensor":"flow","time_ns":-5,"value":1}"#.to_vec(),
+        }),
+        ..OutRecord::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        for delivered in producer.send_all(&(0..10).map(broken).collect::<Vec<_>>()).await {
+            delivered.unwrap();
+        }
+    });
+    let whole = audit(folder.path(), &["audit", "--wait", "30"], 0);
+    assert_eq!(
+        (&whole["records_dead_lettered"], &whole["rows_rejected"], &whole["cut_dead_letters"]),
+        (&5.into(), &5.into(), &0.into())
+    );
+    runtime.block_on(async {
+        let admin = Admin::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        let letters = TopicPartition::new(topics::dead_letter(topics::READINGS), 0);
+        admin.delete_records(&letters, 4).await.unwrap();
+    });
+    let account = audit(folder.path(), &["audit"], 3);
+    assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()), "{account}");
+    assert_eq!((&account["cut_dead_letters"], &account["missing_dead_letters"]), (&4.into(), &0.into()));
+    let text = String::from_utf8(run(folder.path(), &["audit"], 3).stdout).unwrap();
+    assert!(text.contains("UNPROVED 4 refused whose dead letters"), "{text}");
+    up.stop();
+}
+
+#[test]
 fn an_export_through_a_link_replaces_the_file_and_keeps_the_link() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());

@@ -1,9 +1,7 @@
 //! The contract's decoder as roads want it.
 
 use mantis_pipeline::{Decoder, Reason, Record, RowReject};
-use mantis_schemas::{
-    ConfigError, DecoderConfig, FeatureColumns, ReadingColumns, RecordMeta, Reject, SeriesTable, topics,
-};
+use mantis_schemas::{ConfigError, DecoderConfig, FeatureColumns, ReadingColumns, RecordMeta, Reject, SeriesTable, topics};
 use mantis_stores::ValueColumns;
 
 const NO_VALUE: Reason = Reason {

@@ -1,5 +1,6 @@
 //! One worker per sink, each the same road with another end; and the audit that holds a worker's store to account.
 
+pub mod archive;
 pub mod audit;
 pub mod cache;
 mod decode;

@@ -48,7 +48,11 @@ impl Road<'_> {
 }
 
 /// Does `work` until it ends, and a `turn` beside it again and again; the turn under way is dropped with it.
-pub(crate) async fn beside<T, F: Future<Output = ()>>(work: impl Future<Output = T>, every: Duration, turn: impl FnMut() -> F) -> T {
+pub(crate) async fn beside<T, F: Future<Output = ()>>(
+    work: impl Future<Output = T>,
+    every: Duration,
+    turn: impl FnMut() -> F,
+) -> T {
     tokio::select! {
         ended = work => ended,
         never = again_and_again(every, turn) => match never {},

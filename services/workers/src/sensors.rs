@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use mantis_schemas::{Series, SeriesId, SeriesTable};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::features::FrameDeclaration;
 
 /// Sensors that send faster are kept out of stores for slow readings.
 pub const SLOW_RATE_HZ_MAX: f64 = 100.0;
 
 /// What is declared of the sensors that two patterns name. `*` in a pattern stands for any text, the empty one too;
 /// everything else stands for itself.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Declaration {
     /// Pattern of the asset.
@@ -42,7 +44,7 @@ pub struct Declaration {
 }
 
 /// Geometry and speed of a rolling bearing.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Bearing {
     /// Number of rolling elements.
@@ -59,7 +61,7 @@ pub struct Bearing {
 }
 
 /// Group and support of a machine in ISO 10816-3.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct IsoClass {
     /// 1: large machines; 2: medium-sized ones.
@@ -69,7 +71,7 @@ pub struct IsoClass {
 }
 
 /// How a machine stands.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Support {
     /// On a rigid foundation.
@@ -88,31 +90,15 @@ impl Declaration {
         matches(&self.asset, &series.asset) && matches(&self.sensor, &series.sensor)
     }
 
-    /// What is wrong with it, if something is.
-    fn fault(&self) -> Option<&'static str> {
-        let positive = |number: f64| number.is_finite() && number > 0.0;
-        let band = |(from, to): (f64, f64)| from.is_finite() && to.is_finite() && (0.0..to).contains(&from);
-        let bearing = |bearing: &Bearing| {
-            bearing.balls > 0
-                && positive(bearing.ball_diameter)
-                && positive(bearing.pitch_diameter)
-                && bearing.ball_diameter < bearing.pitch_diameter
-                && (0.0..90.0).contains(&bearing.contact_angle_deg)
-                && positive(bearing.shaft_rpm)
-        };
+    /// What is wrong with it, and what to do, if something is.
+    fn fault(&self) -> Option<String> {
         if self.asset.is_empty() || self.sensor.is_empty() {
-            Some("asset and sensor need a pattern: use \"*\" for all")
-        } else if !self.rate_hz.is_none_or(positive) {
-            Some("rate_hz is not above 0: give readings per second")
-        } else if !self.bearing.as_ref().is_none_or(bearing) {
-            Some("the bearing needs balls, 0 < ball_diameter < pitch_diameter, 0 <= contact_angle_deg < 90 and shaft_rpm above 0")
-        } else if self.iso.is_some_and(|iso| !(1..=2).contains(&iso.group)) {
-            Some("iso.group is neither 1 nor 2: see ISO 10816-3")
-        } else if !self.bands_hz.iter().copied().chain(self.envelope_hz).all(band) {
-            Some("a band needs 0 <= from < to in Hz")
-        } else {
-            None
+            return Some("asset and sensor need a pattern: use \"*\" for all".into());
         }
+        if self.rate_hz.is_some_and(|rate_hz| !(rate_hz.is_finite() && rate_hz > 0.0)) {
+            return Some("rate_hz is not above 0: give readings per second".into());
+        }
+        FrameDeclaration::of(self).err()
     }
 }
 
@@ -125,7 +111,7 @@ pub struct DeclarationError {
     /// Its pattern of sensors.
     pub sensor: String,
     /// What is wrong, and what to do.
-    pub fault: &'static str,
+    pub fault: String,
 }
 
 /// All declarations, in order; of several that fit a sensor the first counts. Cheap to clone.
@@ -244,9 +230,15 @@ mod tests {
         ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in
-            [("pump", "Pump"), ("pump", "pump-7"), ("*-7", "pump-77"), ("a*b*c", "a-c-b"), ("a?c", "abc"), ("", "x"), ("x*y", "x")]
-        {
+        for (pattern, text) in [
+            ("pump", "Pump"),
+            ("pump", "pump-7"),
+            ("*-7", "pump-77"),
+            ("a*b*c", "a-c-b"),
+            ("a?c", "abc"),
+            ("", "x"),
+            ("x*y", "x"),
+        ] {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }
@@ -313,7 +305,8 @@ mod tests {
 
     #[test]
     fn a_declaration_that_cannot_be_used_is_named_with_what_is_wrong() {
-        let bearing = |keys: &str| format!("bearing = {{ balls = 8, ball_diameter = 2, pitch_diameter = 12, shaft_rpm = 1500, {keys} }}");
+        let bearing =
+            |keys: &str| format!("bearing = {{ balls = 8, ball_diameter = 2, pitch_diameter = 12, shaft_rpm = 1500, {keys} }}");
         for keys in [
             "rate_hz = 0".to_owned(),
             "rate_hz = nan".to_owned(),

@@ -12,7 +12,6 @@ use mantis_stores::{
         Cache,
         memory::{CacheConfig, MemoryCache},
     },
-    features::sqlite,
     raw,
 };
 use mantis_workers::{
@@ -42,7 +41,7 @@ async fn store_all(broker: &TestBroker) {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
         store: broker.dir.path().join("raw.db"),
-        retention: raw::sqlite::Retention::default(),
+        kept: mantis_workers::raw::Kept::default(),
         decoder: RecordDecoder::new(DecoderConfig::default()).unwrap(),
         limits: limits(),
         status: status(),
@@ -51,7 +50,7 @@ async fn store_all(broker: &TestBroker) {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
         store: broker.dir.path().join("features.db"),
-        retention: sqlite::Retention::default(),
+        keep_for: None,
         decoder: SlowDecoder::new(DecoderConfig::default(), SensorRegistry::default()).unwrap(),
         limits: limits(),
         status: status(),

@@ -9,10 +9,7 @@ use std::path::PathBuf;
 
 use common::{Running, TIME_NS, TestBroker, feature, limits, status};
 use mantis_schemas::{DecoderConfig, Series, topics};
-use mantis_stores::features::{
-    FeatureReader,
-    sqlite::{Retention, SqliteFeatureReader},
-};
+use mantis_stores::features::{FeatureReader, sqlite::SqliteFeatureReader};
 use mantis_workers::{
     WorkerError,
     sensors::{Declaration, SensorRegistry},
@@ -33,7 +30,7 @@ fn start(broker: &TestBroker) -> Running<Result<(), WorkerError>> {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
         store: store(broker),
-        retention: Retention::default(),
+        keep_for: None,
         decoder: SlowDecoder::new(DecoderConfig::default(), sensors).unwrap(),
         limits: limits(),
         status: status(),

@@ -37,7 +37,11 @@ where
 
     fn news(&self, which: impl Fn(&TopicPartition) -> bool) -> Vec<(TopicPartition, i64)> {
         let wanted = self.partitions.iter().filter(|(name, _)| which(name));
-        wanted.filter_map(|(name, partition)| Some((name.clone(), partition.watermark.to_commit(|done| self.ends.sink.durable(name, done))?))).collect()
+        wanted
+            .filter_map(|(name, partition)| {
+                Some((name.clone(), partition.watermark.to_commit(|done| self.ends.sink.durable(name, done))?))
+            })
+            .collect()
     }
 
     /// The error is how long to wait before the next attempt.

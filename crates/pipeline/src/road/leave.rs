@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::Road;
+use super::{Road, intake::readable};
 use crate::{
     DeadLetters, Decoder, Reading, RecordBatch, Sink, Source, TopicPartition, batch::Owner, lane::Leave, stopped::Stopped,
 };
@@ -51,7 +51,8 @@ where
     pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
         let owners = self.owners(partitions);
         for name in partitions {
-            if self.partitions.remove(name).is_some() {
+            if let Some(mut partition) = self.partitions.remove(name) {
+                readable(&mut partition, name, &self.status);
                 self.status.partition(name, |status| {
                     status.reading = Reading::NotOwned;
                     status.done = None;

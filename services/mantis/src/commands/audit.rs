@@ -95,6 +95,9 @@ fn show(account: &Account, out: &mut impl Write) -> Result<()> {
     if cut && m.unexplained > 0 {
         writeln!(out, "UNPROVED {} in the store whose records the log may no longer have", n(m.unexplained))?;
     }
+    if account.cut_dead_letters > 0 {
+        writeln!(out, "UNPROVED {} refused whose dead letters retention may have removed", n(account.cut_dead_letters))?;
+    }
     let wrong = [
         ("missing in the store", m.missing),
         ("different in the store", m.different),

@@ -1,5 +1,6 @@
 //! A file per command.
 
+pub mod archive;
 pub mod audit;
 pub mod config_check;
 pub mod dlq;

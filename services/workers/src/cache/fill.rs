@@ -52,8 +52,12 @@ async fn features(cache: &MemoryCache, store: &impl FeatureReader) -> Result<(),
 fn there<T>(opened: Result<T, OpenError>) -> Result<Option<T>, OpenError> {
     match opened {
         Ok(store) => Ok(Some(store)),
-        // A file of an older version is brought up to date by its own worker, which may not have come to it yet.
-        Err(OpenError::Absent { .. } | OpenError::Older { .. }) => Ok(None),
+        Err(OpenError::Absent { .. }) => Ok(None),
+        // Its own worker brings it up to date, and may not have come to it yet.
+        Err(error @ OpenError::Older { .. }) => {
+            tracing::warn!(%error, "the cache is not filled from this store");
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

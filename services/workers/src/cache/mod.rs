@@ -46,7 +46,10 @@ impl Worker {
     /// A store cannot be opened or read, Kafka's settings cannot be used, or an end of the road has failed for good.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
         let Self { client, cache, raw, features, decoder, limits, status } = self;
-        fill::from_stores(&cache, &raw, &features).await?;
+        tokio::select! {
+            filled = fill::from_stores(&cache, &raw, &features) => filled?,
+            () = shutdown.cancelled() => return Ok(()),
+        }
         let sink = cache.sink(decoder.series());
         Road { client: &client, group: GROUP, topics: &TOPICS, limits, status }.run(decoder, sink, shutdown).await
     }

@@ -7,7 +7,7 @@ use crate::raw::RecordDecoder;
 
 /// Readings or frames, and the record that each came from.
 #[derive(Clone, Debug)]
-pub struct FeatureInput {
+pub(super) struct FeatureInput {
     pub(super) rows: RawColumns,
     /// Offset of the record of each row.
     pub(super) offsets: Vec<i64>,

@@ -4,45 +4,77 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use mantis_schemas::{Feature, Figure, FrameColumns, Quality, Series};
 use mantis_signal::{
-    BearingLines, ENVELOPE_VERSION, FrameAnalyzer, FrameFeatures, FrameSettings, Line, SCALAR_VERSION, SEVERITY_VERSION,
-    SPECTRUM_VERSION, SpectrumPlanner, Zone,
+    Band, BearingGeometry, BearingLines, ENVELOPE_VERSION, FrameAnalyzer, FrameFeatures, FrameSettings, Group, Line,
+    SCALAR_VERSION, SEVERITY_VERSION, SPECTRUM_VERSION, SpectrumPlanner, Support, Zone, ZoneLimits,
 };
 
 use super::{partition::Published, sensor::figures};
+use crate::sensors::{self, Bearing, Declaration, SensorRegistry};
 
 /// Version of the rows of frames: rises with that of each of their parts.
 const FRAME_VERSION: u32 = SCALAR_VERSION + SPECTRUM_VERSION + ENVELOPE_VERSION + SEVERITY_VERSION - 3;
 
-/// What was declared of a sensor that sends frames.
+/// What a declaration says of a sensor's frames.
 #[derive(Clone, Debug, Default)]
-pub struct FrameDeclaration {
-    /// What its figures need to know.
-    pub settings: FrameSettings,
-    /// Turns of the shaft per second.
-    pub shaft_hz: Option<f64>,
-}
-
-/// Says what was declared of a sensor.
-pub type Declarations = Arc<dyn Fn(&Series) -> FrameDeclaration + Send + Sync>;
-
-/// Computes the rows of frames.
-pub(super) struct FrameWindows {
-    declarations: Declarations,
-    planner: SpectrumPlanner,
-    /// By series; `None` is not known yet.
-    declared: Vec<Option<Declared>>,
-    samples: Vec<f64>,
-}
-
-struct Declared {
+pub(crate) struct FrameDeclaration {
     analyzer: FrameAnalyzer,
+    /// Names of the bands' figures.
     bands: Vec<String>,
+    /// Turns of the shaft per second.
     shaft_hz: Option<f64>,
 }
 
+impl FrameDeclaration {
+    /// Reads a declaration; the error says what is wrong with it, and what to do.
+    pub(crate) fn of(declaration: &Declaration) -> Result<Self, String> {
+        let band = |(low_hz, high_hz): (f64, f64)| Band::new(low_hz, high_hz).map_err(|error| error.to_string());
+        let bands: Vec<Band> = declaration.bands_hz.iter().copied().map(band).collect::<Result<_, _>>()?;
+        let bearing = declaration.bearing.map(|bearing| {
+            let Bearing { balls, ball_diameter, pitch_diameter, contact_angle_deg, shaft_rpm } = bearing;
+            if !(shaft_rpm.is_finite() && shaft_rpm > 0.0) {
+                return Err("shaft_rpm is not above 0: give revolutions per minute".into());
+            }
+            BearingGeometry::new(balls, ball_diameter, pitch_diameter, contact_angle_deg).map_err(|error| error.to_string())
+        });
+        let zone_limits = declaration.iso.map(|iso| {
+            let group = match iso.group {
+                1 => Group::Large,
+                2 => Group::Medium,
+                _ => return Err("iso.group is neither 1 nor 2: see ISO 10816-3".to_owned()),
+            };
+            let support = match iso.support {
+                sensors::Support::Rigid => Support::Rigid,
+                sensors::Support::Flexible => Support::Flexible,
+            };
+            Ok(ZoneLimits::iso_10816_3(group, support))
+        });
+        Ok(Self {
+            bands: bands.iter().map(|band| format!("band_rms_{}_{}_hz", band.low_hz(), band.high_hz())).collect(),
+            shaft_hz: declaration.bearing.map(|bearing| bearing.shaft_rpm / 60.0),
+            analyzer: FrameAnalyzer::new(FrameSettings {
+                bands,
+                envelope_band: declaration.envelope_hz.map(band).transpose()?,
+                bearing: bearing.transpose()?,
+                unit: declaration.unit.clone(),
+                zone_limits: zone_limits.transpose()?,
+            })
+            .map_err(|error| error.to_string())?,
+        })
+    }
+}
+
+/// Computes the rows of frames.
+pub(super) struct FrameWindows {
+    sensors: SensorRegistry,
+    planner: SpectrumPlanner,
+    /// By series; `None` is not known yet.
+    declared: Vec<Option<FrameDeclaration>>,
+    samples: Vec<f64>,
+}
+
 impl FrameWindows {
-    pub(super) fn new(declarations: Declarations) -> Self {
-        Self { declarations, planner: SpectrumPlanner::default(), declared: Vec::new(), samples: Vec::new() }
+    pub(super) fn new(sensors: SensorRegistry) -> Self {
+        Self { sensors, planner: SpectrumPlanner::default(), declared: Vec::new(), samples: Vec::new() }
     }
 
     /// Gives out a row for each frame that is not of bad quality; returns how many of them are.
@@ -67,8 +99,7 @@ impl FrameWindows {
             self.samples.extend(frame.format.values(frame.scale, frame.samples));
             self.declare(frame.series.index(), series);
             let Some(Some(declared)) = self.declared.get(frame.series.index()) else { continue };
-            let features =
-                declared.analyzer.features(&mut self.planner, &self.samples, frame.sample_rate_hz, declared.shaft_hz);
+            let features = declared.analyzer.features(&mut self.planner, &self.samples, frame.sample_rate_hz, declared.shaft_hz);
             let count = self.samples.len() as i64;
             let length_ns = (count as f64 * 1e9 / frame.sample_rate_hz).round();
             let mut row = Feature {
@@ -107,11 +138,8 @@ impl FrameWindows {
             self.declared.resize_with(index + 1, || None);
         }
         let Some(place) = self.declared.get_mut(index).filter(|place| place.is_none()) else { return };
-        let FrameDeclaration { settings, shaft_hz } = (self.declarations)(series);
-        let bands = settings.bands.iter().map(|band| format!("band_rms_{}_{}_hz", band.low_hz(), band.high_hz())).collect();
-        // Too many bands are an error of the configuration, which is checked at the start.
-        let analyzer = FrameAnalyzer::new(settings).unwrap_or_default();
-        *place = Some(Declared { analyzer, bands, shaft_hz });
+        // The registry holds only declarations that can be read.
+        *place = Some(self.sensors.find(series).and_then(|found| FrameDeclaration::of(found).ok()).unwrap_or_default());
     }
 }
 

@@ -25,13 +25,13 @@ mod tests;
 use std::sync::{Arc, Mutex};
 
 pub use config::{FeatureConfig, WINDOWS_MAX};
-pub use frames::{Declarations, FrameDeclaration};
+pub(crate) use frames::FrameDeclaration;
 use mantis_kafka::{Admin, ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer, Producer};
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
 pub use partition::Counts;
 
-use crate::raw::{RecordDecoder, WorkerError};
+use crate::{WorkerError, raw::RecordDecoder, sensors::SensorRegistry};
 
 /// The worker's consumer group.
 pub const GROUP: &str = "mantis-features";
@@ -48,8 +48,8 @@ pub struct Worker {
     pub cluster_id: String,
     /// What is computed.
     pub config: FeatureConfig,
-    /// What was declared of sensors that send frames.
-    pub declarations: Declarations,
+    /// What is declared of sensors that send frames.
+    pub sensors: SensorRegistry,
     /// Turns records into rows.
     pub decoder: RecordDecoder,
     /// The road's bounds.
@@ -64,7 +64,7 @@ impl Worker {
     /// # Errors
     /// Kafka's settings cannot be used, or an end of the road has failed for good.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
-        let Self { client, cluster_id, config, declarations, decoder, limits, status } = self;
+        let Self { client, cluster_id, config, sensors, decoder, limits, status } = self;
         let producer = Arc::new(Producer::new(&client)?);
         let partitions = Admin::new(&client)?.partitions(topics::READINGS).await?.len();
         let emitter = Arc::new(emit::Emitter::default());
@@ -73,7 +73,7 @@ impl Worker {
             series: decoder.series(),
             snapshots: state_topic::StateTopic::new(client.clone(), producer.clone(), cluster_id, partitions)?,
             emitter: emitter.clone(),
-            frames: Mutex::new(frames::FrameWindows::new(declarations)),
+            frames: Mutex::new(frames::FrameWindows::new(sensors)),
             partitions: Mutex::default(),
         });
         let source = Consumer::new(&client, &ConsumerConfig::new(GROUP, TOPICS))?;

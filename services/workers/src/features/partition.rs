@@ -5,8 +5,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc, time::Instant};
 use mantis_schemas::{Feature, Quality, ReadingColumns, Series, SeriesId};
 
 use super::{
-    FeatureConfig,
-    partitioner,
+    FeatureConfig, partitioner,
     sensor::{SensorState, Taken},
 };
 

@@ -45,7 +45,9 @@ impl Samples {
             None => 0,
             Some(_) => match self.times_ns.binary_search(&time_ns) {
                 Err(place) => place,
-                Ok(found) if self.values[found].to_bits() == value.to_bits() && self.quality(found) == quality => return Put::Same,
+                Ok(found) if self.values[found].to_bits() == value.to_bits() && self.quality(found) == quality => {
+                    return Put::Same;
+                }
                 Ok(found) => {
                     self.values[found] = value;
                     if quality != self.quality(found) {

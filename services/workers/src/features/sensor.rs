@@ -225,8 +225,8 @@ fn row(samples: &Samples, open: &Open, processed_ms: i64) -> Feature {
             bad += folded.bad;
             features = moments.features();
             let span_ns = moments.last_time_ns.saturating_sub(moments.first_time_ns);
-            coverage = (moments.count > 1)
-                .then(|| covered(open.window_ns, moments.count, span_ns as f64 / (moments.count - 1) as f64));
+            coverage =
+                (moments.count > 1).then(|| covered(open.window_ns, moments.count, span_ns as f64 / (moments.count - 1) as f64));
         }
     }
     Feature {

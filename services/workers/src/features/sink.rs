@@ -151,7 +151,10 @@ impl FeatureSink {
                             "the records of {} from {offset} to {} are gone, and the state of the features ends at {offset}: their \
                              windows would be cut in silence. Restore the records, or delete the topic {} to go on from {}; windows \
                              that are stored keep their rows with more samples",
-                            assigned.partition, assigned.log_start, topics::FEATURE_STATE, assigned.log_start
+                            assigned.partition,
+                            assigned.log_start,
+                            topics::FEATURE_STATE,
+                            assigned.log_start
                         ),
                     });
                 }
@@ -165,12 +168,7 @@ impl FeatureSink {
         }
         let now = Instant::now();
         let progress = Progress { state, next, unsettled: false, emitted: 0, last_write: now, last_snapshot: now };
-        Ok(Held {
-            number,
-            state: tokio::sync::Mutex::new(progress),
-            durable: next.into(),
-            counts: Mutex::default(),
-        })
+        Ok(Held { number, state: tokio::sync::Mutex::new(progress), durable: next.into(), counts: Mutex::default() })
     }
 
     async fn take(
@@ -192,8 +190,7 @@ impl FeatureSink {
         self.emitter.room().await?;
         let names = self.series.read().clone();
         let mut published = Vec::new();
-        let late =
-            progress.state.take(&self.config, readings, offsets, part.rows.clone(), &names, now_ms(), &mut published);
+        let late = progress.state.take(&self.config, readings, offsets, part.rows.clone(), &names, now_ms(), &mut published);
         if !published.is_empty() {
             progress.emitted = self.emitter.give(published);
         }
@@ -221,19 +218,18 @@ impl FeatureSink {
     async fn elsewhere(&self, held: &Held, progress: &mut Progress, span: &Span) -> Result<Option<i64>, Fault> {
         if progress.unsettled {
             let log_start = progress.next.min(held.durable.load(std::sync::atomic::Ordering::Acquire));
-            let assigned =
-                Assigned { partition: span.partition.clone(), committed: None, log_start: log_start.min(span.from), log_end: i64::MAX };
+            let assigned = Assigned {
+                partition: span.partition.clone(),
+                committed: None,
+                log_start: log_start.min(span.from),
+                log_end: i64::MAX,
+            };
             *progress = self.load(&assigned).await?.state.into_inner();
         }
         Ok((progress.next != span.from).then_some(progress.next))
     }
 
-    async fn take_frames(
-        &self,
-        frames: &FrameColumns,
-        offsets: &[i64],
-        part: &Part<'_, FeatureInput>,
-    ) -> Result<Outcome, Fault> {
+    async fn take_frames(&self, frames: &FrameColumns, offsets: &[i64], part: &Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
         self.emitter.room().await?;
         let mut published: Vec<Published> = Vec::new();
         {

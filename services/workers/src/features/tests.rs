@@ -214,7 +214,9 @@ fn a_window_of_more_samples_than_its_bound_says_that_its_figures_are_from_moment
     assert!(!moments.exact && exact.exact);
     assert_eq!((moments.count, exact.count), (1_000, 1_000));
     assert_eq!(moments.figures.get(Figure::ZeroCrossings), None);
-    for figure in Figure::ALL.into_iter().filter(|figure| ![Figure::ZeroCrossings, Figure::PeakAc, Figure::CrestFactorAc].contains(figure)) {
+    for figure in
+        Figure::ALL.into_iter().filter(|figure| ![Figure::ZeroCrossings, Figure::PeakAc, Figure::CrestFactorAc].contains(figure))
+    {
         match (moments.figures.get(figure), exact.figures.get(figure)) {
             (Some(one), Some(other)) => assert!((one - other).abs() <= 1e-9 * other.abs().max(1e-3), "{figure:?}: {one} {other}"),
             (one, other) => assert_eq!(one, other, "{figure:?}"),

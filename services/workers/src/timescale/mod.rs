@@ -2,7 +2,11 @@
 
 mod decode;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 pub use decode::SlowDecoder;
 use mantis_kafka::ClientConfig;
@@ -31,8 +35,8 @@ pub struct Worker {
     pub cluster_id: String,
     /// The store's file.
     pub store: PathBuf,
-    /// What the store keeps.
-    pub retention: Retention,
+    /// How old features and readings may become by their source time before they are deleted; absent: they are kept.
+    pub keep_for: Option<Duration>,
     /// Turns records into rows.
     pub decoder: SlowDecoder,
     /// The road's bounds.
@@ -47,21 +51,28 @@ impl Worker {
     /// # Errors
     /// The store cannot be opened, Kafka's settings cannot be used, or an end of the road has failed for good.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
-        let Self { client, cluster_id, store, retention, decoder, limits, status } = self;
+        let Self { client, cluster_id, store, keep_for, decoder, limits, status } = self;
         let ledger = LedgerIdentity { cluster_id, group: GROUP.to_owned() };
         let store = SqliteFeatures::open(store, decoder.series(), ledger, SqliteConfig::default())?;
         let road = Road { client: &client, group: GROUP, topics: &TOPICS, limits, status };
-        beside(road.run(decoder, store.clone(), shutdown), RETENTION_INTERVAL, || keep(store.clone(), retention)).await
+        beside(road.run(decoder, store.clone(), shutdown), RETENTION_INTERVAL, || keep(store.clone(), keep_for)).await
     }
 }
 
-/// Holds the store to its bounds. What fails is tried again at the next turn.
-async fn keep(store: SqliteFeatures, retention: Retention) {
-    match store.retain(retention).await {
+/// Holds the store to its bound. What fails is tried again at the next turn.
+async fn keep(store: SqliteFeatures, keep_for: Option<Duration>) {
+    let from_ns = keep_for.and_then(before_now);
+    match store.retain(Retention { from_ns }).await {
         Ok(trimmed) if trimmed.features + trimmed.readings > 0 => {
-            tracing::info!(trimmed.features, trimmed.readings, "feature store trimmed to its bounds");
+            tracing::info!(trimmed.features, trimmed.readings, "feature store trimmed to its bound");
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "feature store could not be trimmed"),
     }
+}
+
+/// The time of this long ago, ns since the epoch; `None` where it lies before the epoch, which keeps everything.
+fn before_now(age: Duration) -> Option<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(now.checked_sub(age)?.as_nanos()).ok()
 }

@@ -63,7 +63,13 @@ impl TestBroker {
     pub async fn send_readings(&self, rows: &[(&str, i64, f64)]) {
         let rows: Vec<_> = rows
             .iter()
-            .map(|(sensor, time_ns, value)| Reading { sensor, time_ns: *time_ns, value: *value, quality: Quality::Good, seq: None })
+            .map(|(sensor, time_ns, value)| Reading {
+                sensor,
+                time_ns: *time_ns,
+                value: *value,
+                quality: Quality::Good,
+                seq: None,
+            })
             .collect();
         let mut payload = Vec::new();
         encode::avro::readings(&mut payload, "pump", &rows);

@@ -1,0 +1,232 @@
+//! The archive worker against the embedded broker: what was acknowledged is in the archive, whoever crashes.
+
+// A test ends at the first thing that is not as it must be, its helpers too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use mantis_broker::{Broker, Config};
+use mantis_kafka::{Admin, ClientConfig, NewTopic, OutRecord, Producer};
+use mantis_pipeline::{Limits, Shutdown, Status, TopicPartition};
+use mantis_schemas::{DecoderConfig, SeriesInterner, topics};
+use mantis_stores::archive::{
+    chain::{self, ChainConfig},
+    columns::Decoded,
+    folder::FolderArchive,
+    scan::Rows,
+};
+use mantis_workers::archive::{ArchiveDecoder, Worker, WorkerError, Wrong, topics, verify};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+const PARTITIONS: i32 = 2;
+const LONG_MS: u64 = 600_000;
+
+struct Plant {
+    client: ClientConfig,
+    cluster_id: String,
+    folder: TempDir,
+    stop: Shutdown,
+}
+
+impl Plant {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::new(folder.path().join("broker"));
+        config.min_free_bytes = 0;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = ClientConfig::new(listener.local_addr().unwrap().to_string());
+        let broker = Broker::open(config).await.unwrap();
+        let (cluster_id, stop) = (broker.cluster_id().to_owned(), Shutdown::new());
+        tokio::spawn(broker.serve(listener, stop.clone()));
+        let topic = |name| NewTopic { name, partitions: PARTITIONS, settings: Vec::new() };
+        Admin::new(&client).unwrap().create_topics(&topics().into_iter().map(topic).collect::<Vec<_>>()).await.unwrap();
+        Self { client, cluster_id, folder, stop }
+    }
+
+    fn archive(&self) -> FolderArchive {
+        FolderArchive::reader(self.folder.path().join("archive"))
+    }
+
+    /// Cuts at 300 rows, or after a while.
+    fn worker(&self, stop: &Shutdown, age_ms_max: u64) -> JoinHandle<Result<(), WorkerError>> {
+        let worker = Worker {
+            client: self.client.clone(),
+            store: FolderArchive::open(self.folder.path().join("archive")).unwrap(),
+            chain: ChainConfig { rows_max: 300, age_ms_max, ..ChainConfig::new(self.cluster_id.clone()) },
+            decoder: ArchiveDecoder::new(DecoderConfig::default()).unwrap(),
+            limits: Limits { rows_max: 50, commit_interval_ms: 50, ..Limits::default() },
+            status: Arc::new(Status::default()),
+        };
+        tokio::spawn(worker.run(stop.clone()))
+    }
+
+    /// Sends readings `numbers` to partition 0, every tenth of them broken, and each also as a dead letter.
+    async fn produce(&self, numbers: std::ops::Range<i64>) {
+        let producer = Producer::new(&self.client).unwrap();
+        let reading = |number: i64| match number % 10 {
+            9 => format!("broken {number}"),
+            _ => format!(r#"{{"asset":"pump","sensor":"flow","time_ns":{},"value":{number}}}"#, time(number)),
+        };
+        let records = numbers.flat_map(|number| {
+            [topics::READINGS.to_owned(), topics::dead_letter(topics::READINGS)].map(|topic| OutRecord {
+                topic: topic.into(),
+                partition: Some(0),
+                payload: Some(reading(number).into_bytes()),
+                ..OutRecord::default()
+            })
+        });
+        for sent in producer.send_all(&records.collect::<Vec<_>>()).await {
+            sent.unwrap();
+        }
+        producer.close().await.unwrap();
+    }
+
+    async fn chain_end(&self, topic: &str) -> i64 {
+        let partition = TopicPartition::new(topic, 0);
+        chain::last(&self.archive(), &self.cluster_id, &partition).await.unwrap().map_or(0, |last| last.end)
+    }
+
+    async fn until_archived(&self, end: i64) {
+        let arrived = async {
+            while self.chain_end(topics::READINGS).await < end {
+                sleep(POLL).await;
+            }
+        };
+        timeout(DEADLINE, arrived).await.unwrap();
+    }
+
+    /// The values of the readings, and how many records were kept as they are.
+    async fn archived(&self, topic: &str) -> (Vec<f64>, usize) {
+        let (store, mut series) = (self.archive(), SeriesInterner::new(10));
+        let mut rows = Rows::of(&store, &self.cluster_id, TopicPartition::new(topic, 0), 0..i64::MAX);
+        let (mut values, mut kept) = (Vec::new(), 0);
+        while let Some((_, rows)) = rows.next(&mut series).await.unwrap() {
+            kept += rows.originals.len();
+            if let Decoded::Readings(readings) = rows.decoded {
+                values.extend(readings.value);
+            }
+        }
+        (values, kept)
+    }
+}
+
+impl Drop for Plant {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn time(number: i64) -> i64 {
+    1_600_000_000_000_000_000 + number
+}
+
+async fn stopped(worker: JoinHandle<Result<(), WorkerError>>, stop: &Shutdown) -> Result<(), WorkerError> {
+    stop.cancel();
+    timeout(DEADLINE, worker).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_archived_once_over_crashes_and_a_clean_stop() {
+    let plant = Plant::new().await;
+    for round in 0..2 {
+        plant.produce(round * 1_000..(round + 1) * 1_000).await;
+        let worker = plant.worker(&Shutdown::new(), LONG_MS);
+        plant.until_archived(round * 1_000 + 300).await;
+        // A crash: what was gathered is gone.
+        worker.abort();
+        let _ = worker.await;
+    }
+    let stop = Shutdown::new();
+    let worker = plant.worker(&stop, LONG_MS);
+    plant.until_archived(1_800).await;
+    let report = verify(&plant.archive(), Some(&plant.client), 100).await.unwrap();
+    assert!(report.whole, "while it works: {report:#?}");
+    stopped(worker, &stop).await.unwrap();
+
+    plant.produce(2_000..2_001).await;
+    let stop = Shutdown::new();
+    let worker = plant.worker(&stop, 100);
+    plant.until_archived(2_001).await;
+    stopped(worker, &stop).await.unwrap();
+    let (values, kept) = plant.archived(topics::READINGS).await;
+    let expected: Vec<f64> = (0..2_001).filter(|number| number % 10 != 9).map(f64::from).collect();
+    assert_eq!((values, kept), (expected, 200));
+    let letters = topics::dead_letter(topics::READINGS);
+    assert_eq!(plant.archived(&letters).await.1 as i64, plant.chain_end(&letters).await);
+    let report = verify(&plant.archive(), Some(&plant.client), 100).await.unwrap();
+    assert!(report.whole, "{report:#?}");
+    let compared: u64 = report.partitions.iter().map(|chain| chain.log.as_ref().unwrap().compared).sum();
+    assert_eq!(compared, report.partitions.iter().map(|chain| chain.objects).sum::<u64>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verify_names_what_is_missing_damaged_or_other_than_the_log() {
+    let plant = Plant::new().await;
+    plant.produce(0..2_000).await;
+    let stop = Shutdown::new();
+    let worker = plant.worker(&stop, LONG_MS);
+    plant.until_archived(1_500).await;
+    stopped(worker, &stop).await.unwrap();
+    let folder = plant.folder.path().join("archive").join(&plant.cluster_id);
+    let objects = files(&folder.join(topics::READINGS).join("0"));
+    assert!(objects.len() >= 4, "{objects:?}");
+    let found = async || {
+        let report = verify(&plant.archive(), Some(&plant.client), 100).await.unwrap();
+        assert_eq!(report.whole, report.findings.is_empty());
+        report.findings.iter().map(|finding| finding.what).collect::<Vec<_>>()
+    };
+    assert_eq!(found().await, []);
+
+    let second = std::fs::read(&objects[1]).unwrap();
+    std::fs::remove_file(&objects[1]).unwrap();
+    assert_eq!(found().await, [Wrong::Hole]);
+
+    let mut damaged = second.clone();
+    damaged[100] ^= 1;
+    std::fs::write(&objects[1], &damaged).unwrap();
+    assert_eq!(found().await, [Wrong::Damaged, Wrong::Hole]);
+
+    std::fs::write(&objects[1], std::fs::read(&objects[2]).unwrap()).unwrap();
+    assert!(found().await.contains(&Wrong::Misplaced));
+
+    std::fs::write(&objects[1], &second).unwrap();
+    std::fs::write(folder.join("notes.txt"), "hello").unwrap();
+    assert_eq!(found().await, [Wrong::Stray]);
+    std::fs::remove_file(folder.join("notes.txt")).unwrap();
+
+    objects.iter().skip(1).for_each(|object| std::fs::remove_file(object).unwrap());
+    assert_eq!(found().await, [Wrong::CommittedBeyond]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_end_of_the_chain_stops_the_worker() {
+    let plant = Plant::new().await;
+    plant.produce(0..1_000).await;
+    let stop = Shutdown::new();
+    let worker = plant.worker(&stop, LONG_MS);
+    plant.until_archived(600).await;
+    stopped(worker, &stop).await.unwrap();
+    let folder = plant.folder.path().join("archive").join(&plant.cluster_id).join(topics::READINGS).join("0");
+    for object in files(&folder) {
+        let mut damaged = std::fs::read(&object).unwrap();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        std::fs::write(&object, damaged).unwrap();
+    }
+    let worker = plant.worker(&Shutdown::new(), LONG_MS);
+    let ended = timeout(DEADLINE, worker).await.unwrap().unwrap();
+    assert!(ended.unwrap_err().to_string().contains("cannot be trusted"));
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
