@@ -1,6 +1,6 @@
 //! `mantis up`: the whole road in one process. `mantis worker`: one worker of it by itself.
 
-use std::{io::IsTerminal, net::SocketAddr, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use mantis_broker::Broker;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli,
     config::Config,
+    console::Plant,
     demo,
     exit::{Exit, Usage},
     jobs::{self, Site},
@@ -25,6 +26,7 @@ use crate::{
 };
 
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Runs broker, workers and pages until a signal; with `--demo` also plays the recording that comes with the program.
 pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit> {
     let signals = signals::first()?;
@@ -48,8 +50,11 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
     let mut broker = tokio::spawn(broker.serve(listener, stop_broker.clone()));
     let client = parts::client(&config, &running.brokers)?;
     topics::ensure(&Admin::new(&client)?, config.broker.partitions).await?;
-    let jobs = jobs::all(&config, &Site { client: client.clone(), cluster_id, cache: parts::cache(&config) })?;
-    let roles = Roles::start(&client, jobs, pages, &stop_roles)?;
+    let cache = parts::cache(&config);
+    let jobs = jobs::all(&config, &Site { client: client.clone(), cluster_id, cache: cache.clone() })?;
+    let sensors = parts::sensors(&config)?;
+    let console = |state| mantis_console::routes(Arc::new(Plant::new(&config, &client, state, cache, sensors)));
+    let roles = Roles::start(&client, jobs, pages, console, &stop_roles)?;
     held.publish(&running)?;
     tracing::info!(brokers = %running.brokers, http = %running.http, data_dir = %config.data_dir.display(), "up");
 
@@ -114,7 +119,7 @@ pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
         &config,
         &Site { client: client.clone(), cluster_id: cluster_id.clone(), cache: parts::cache(&config) },
     )?;
-    let mut roles = Roles::start(&client, vec![job], pages, &stop)?;
+    let mut roles = Roles::start(&client, vec![job], pages, |_| axum::Router::new(), &stop)?;
     held.publish(&Running { pid: std::process::id(), brokers: client.brokers.clone(), http, cluster_id })?;
     let mut ticks = interval(SAMPLE_INTERVAL);
     loop {
