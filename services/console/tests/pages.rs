@@ -12,8 +12,7 @@ use mantis_console::{ASSETS_SHOWN_MAX, READINGS_MAX, SENSORS_SHOWN_MAX, WorkerSt
 use mantis_schemas::Quality::{self, Bad, Good, Uncertain};
 
 const ODD: &str = "<script>alert('x')</script> \u{202e}مضخة/../&?#\"";
-const ODD_QUERY: &str =
-    "%3Cscript%3Ealert%28%27x%27%29%3C%2Fscript%3E%20%E2%80%AE%D9%85%D8%B6%D8%AE%D8%A9%2F..%2F%26%3F%23%22";
+const ODD_QUERY: &str = "%3Cscript%3Ealert%28%27x%27%29%3C%2Fscript%3E%20%E2%80%AE%D9%85%D8%B6%D8%AE%D8%A9%2F..%2F%26%3F%23%22";
 
 /// Readings of a second each.
 fn seconds(count: i64) -> Vec<(&'static str, &'static str, i64, f64, Quality)> {
@@ -115,7 +114,9 @@ async fn an_asset_shows_the_latest_of_each_sensor_with_unit_quality_and_age() {
     rows.push(("pump-7", "temperature", MORNING_NS, -12.5, Uncertain));
     let browser = Plant::new().with_readings(&rows).await.with_frame("pump-7", "vibration", &[1.0, 2.0], 1_000.0).await.browser();
     let page = browser.page("/asset?name=pump-7").await;
-    for said in ["299", "m3/h", ">uncertain<", "-12.5", "no unit is declared", "2 samples", "class=\"spark\"", "2026-09-01 00:04:59 UTC"] {
+    for said in
+        ["299", "m3/h", ">uncertain<", "-12.5", "no unit is declared", "2 samples", "class=\"spark\"", "2026-09-01 00:04:59 UTC"]
+    {
         assert!(page.contains(said), "{said}\n{page}");
     }
 }
@@ -161,7 +162,11 @@ async fn a_sensor_shows_its_readings_their_quality_and_how_well_it_keeps_time() 
 #[tokio::test]
 async fn a_period_can_be_chosen_and_one_without_readings_says_so() {
     let browser = Plant::new().with_readings(&seconds(7_200)).await.browser();
-    let page = |query: &str| { let path = format!("/sensor?asset=pump-7&sensor=flow&{query}"); let browser = &browser; async move { browser.page(&path).await } };
+    let page = |query: &str| {
+        let path = format!("/sensor?asset=pump-7&sensor=flow&{query}");
+        let browser = &browser;
+        async move { browser.page(&path).await }
+    };
     assert!(page("period=1h").await.contains("3\u{202f}601"));
     assert!(page("period=all").await.contains("7\u{202f}200"));
     let between = page("from=2026-09-01T00:10&to=2026-09-01T00:20").await;
@@ -206,7 +211,13 @@ async fn a_waveform_shows_its_samples_and_their_spectrum() {
     let samples: Vec<f64> = (0..2_048).map(|at| (f64::from(at) / 2_048.0 * 50.0 * std::f64::consts::TAU).sin()).collect();
     let browser = Plant::new().with_frame("pump-7", "vibration", &samples, 2_048.0).await.browser();
     let page = browser.page("/sensor?asset=pump-7&sensor=vibration").await;
-    for said in ["Newest waveform", "Spectrum: largest amplitude 1 at 50 Hz", "2\u{202f}048", "dominant frequency", "No features of this sensor yet"] {
+    for said in [
+        "Newest waveform",
+        "Spectrum: largest amplitude 1 at 50 Hz",
+        "2\u{202f}048",
+        "dominant frequency",
+        "No features of this sensor yet",
+    ] {
         assert!(page.contains(said), "{said}\n{page}");
     }
     let chosen = browser.page(&format!("/sensor?asset=pump-7&sensor=vibration&frame={MORNING_NS}")).await;

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mantis_console::{
-    Declared, Site, Topic, Worker, WorkerState,
-    letters::KafkaLetters,
-};
+use mantis_console::{Declared, Site, Topic, Worker, WorkerState, letters::KafkaLetters};
 use mantis_kafka::ClientConfig;
 use mantis_schemas::Series;
 use mantis_stores::{
@@ -124,7 +121,9 @@ impl<T: Clone> Opened<T> {
 
 fn worker(report: WorkerReport) -> Worker {
     let unread = |topic: &TopicReport| -> Vec<(String, String)> {
-        let why = |p: &PartitionReport| Some((format!("{}/{}", topic.topic, p.partition), p.reading.strip_prefix("stopped: ")?.to_owned()));
+        let why = |p: &PartitionReport| {
+            Some((format!("{}/{}", topic.topic, p.partition), p.reading.strip_prefix("stopped: ")?.to_owned()))
+        };
         topic.partitions.iter().filter_map(why).collect()
     };
     let unread: Vec<_> = report.topics.iter().flat_map(unread).collect();

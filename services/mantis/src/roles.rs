@@ -49,7 +49,8 @@ impl Roles {
         let watched = jobs.iter().map(|job| Watched::new(job.name, job.group, job.status.clone())).collect();
         let state = Arc::new(State { watched, admin: Admin::new(client)?, metrics: Metrics::new()?, started: Timestamp::now() });
         let workers = jobs.into_iter().map(|job| (job.name, tokio::spawn(watch(job, state.clone(), stop.clone())))).collect();
-        let pages = tokio::spawn(mantis_telemetry::serve(pages, state.clone(), more(state.clone()), stop.clone().cancelled_owned()));
+        let pages =
+            tokio::spawn(mantis_telemetry::serve(pages, state.clone(), more(state.clone()), stop.clone().cancelled_owned()));
         Ok(Self { workers, pages, state })
     }
 

@@ -106,10 +106,13 @@ async fn people_find_their_way_with_mouse_keyboard_and_without_script() {
     assert_eq!(browser.evaluate("document.querySelector('h1').textContent"), "flow");
     browser.evaluate("document.querySelector('select[name=figure]').value = 'rms'; true");
     browser.follow("select[name=figure] + button, label:has(select[name=figure]) + button");
-    assert!(browser.evaluate("document.querySelector('#features ~ figure, [aria-labelledby=features] figure').textContent")
-        .as_str()
-        .unwrap()
-        .contains("rms"));
+    assert!(
+        browser
+            .evaluate("document.querySelector('#features ~ figure, [aria-labelledby=features] figure').textContent")
+            .as_str()
+            .unwrap()
+            .contains("rms")
+    );
 
     // With the keyboard: the first key leads past the navigation.
     browser.open(&home);
@@ -133,7 +136,13 @@ async fn people_find_their_way_with_mouse_keyboard_and_without_script() {
     browser.follow("main th a");
     browser.follow("a.button");
     browser.follow("form button.strong");
-    assert!(browser.evaluate("document.querySelector('main').textContent").as_str().unwrap().contains("1 records are in their topics again"));
+    assert!(
+        browser
+            .evaluate("document.querySelector('main').textContent")
+            .as_str()
+            .unwrap()
+            .contains("1 records are in their topics again")
+    );
     browser.scripts(true);
 
     // A page that is not there says so; the browser notes that as an error of its own.

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::{Console, KAFKA_WAIT, Shell, Time, render};
 use crate::{
     Site,
-    letters::{Filter, LETTERS_SHOWN_MAX, Letter, Letters, Listing},
+    letters::{Filter, Letter, Letters, Listing},
     text,
 };
 

@@ -72,8 +72,7 @@ impl Chromium {
             .unwrap();
         let to = File::options().write(true).open(&input).unwrap();
         let from = listen(File::open(&output).unwrap());
-        let mut browser =
-            Self { child, to, from, session: None, last_id: 0, loads: 0, problems: Vec::new(), _profile: profile };
+        let mut browser = Self { child, to, from, session: None, last_id: 0, loads: 0, problems: Vec::new(), _profile: profile };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
         let attached = browser.call("Target.attachToTarget", json!({"targetId": target, "flatten": true}));
         browser.session = Some(attached["sessionId"].as_str().unwrap().to_owned());
