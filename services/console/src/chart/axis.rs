@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn times_are_written_at_steps_that_people_count_in_and_name_a_day_that_begins() {
         let from_ns = 1_583_711_400_000_000_000; // 2020-03-08T23:50:00Z
-        assert_eq!(texts(&Axis::of_time(from_ns, from_ns + 20 * MINUTE_NS)), ["23:50", "03-09 00:00", "00:10"]);
+        assert_eq!(texts(&Axis::of_time(from_ns, from_ns + 20 * MINUTE_NS)), ["23:50", "23:55", "03-09 00:00", "00:05", "00:10"]);
         assert_eq!(texts(&Axis::of_time(from_ns, from_ns + 3 * 1440 * MINUTE_NS)), ["2020-03-09", "2020-03-10", "2020-03-11"]);
         assert_eq!(texts(&Axis::of_time(0, 2_000_000)).len(), 3);
     }

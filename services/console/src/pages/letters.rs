@@ -66,7 +66,6 @@ pub(super) fn in_words(filter: &Filter) -> String {
 struct List {
     shell: Shell,
     topics: Vec<(&'static str, bool)>,
-    topic: String,
     reason: String,
     all: bool,
     reasons: Vec<String>,
@@ -99,7 +98,6 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
     let reasons: BTreeSet<String> = rows.iter().flatten().flat_map(|row| row.codes.clone()).collect();
     render(&List {
         topics: SOURCES.into_iter().chain([FEATURES]).map(|topic| (topic, filter.topic.as_deref() == Some(topic))).collect(),
-        topic: filter.topic.clone().unwrap_or_default(),
         reason: filter.reason.clone().unwrap_or_default(),
         all: filter.all,
         reasons: reasons.into_iter().collect(),

@@ -78,7 +78,6 @@ struct Sensor {
     asked: Asked,
     asset: Name,
     name: String,
-    unit: Option<String>,
     periods: Vec<Choice>,
     from: String,
     to: String,
@@ -148,7 +147,6 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
         raw: extent.map(drop).and(raw),
         features,
         wave,
-        unit,
         shell,
         asked,
     })
