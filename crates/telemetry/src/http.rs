@@ -1,15 +1,15 @@
-//! `/health/live`, `/health/ready`, `/status` and `/metrics` of a long-running role.
+//! `/health/live`, `/health/ready`, `/status`, `/sensors` and `/metrics` of a long-running role.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::connections::{BoundedListener, Bounds};
@@ -33,6 +33,10 @@ pub trait Role: Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
     /// Its state for `mantis status`, as JSON.
     fn status(&self) -> impl Future<Output = serde_json::Value> + Send;
+    /// How the readings of each sensor come, of one asset or of all, as a JSON list; empty for roles that do not know.
+    fn sensors(&self, _asset: Option<String>) -> impl Future<Output = serde_json::Value> + Send {
+        async { serde_json::Value::Array(Vec::new()) }
+    }
     /// Its metrics in Prometheus' text format.
     fn metrics(&self) -> String;
 }
@@ -61,6 +65,7 @@ async fn serve_within<R: Role>(
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready::<R>))
         .route("/status", get(status::<R>))
+        .route("/sensors", get(sensors::<R>))
         .route("/metrics", get(metrics::<R>))
         .with_state(role)
         .merge(more);
@@ -74,8 +79,22 @@ async fn ready<R: Role>(State(role): State<Arc<R>>) -> Response {
 }
 
 async fn status<R: Role>(State(role): State<Arc<R>>) -> Response {
-    match tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), role.status()).await {
-        Ok(status) => Json(status).into_response(),
+    in_time(role.status()).await
+}
+
+/// Which sensors are asked for.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    asset: Option<String>,
+}
+
+async fn sensors<R: Role>(State(role): State<Arc<R>>, Query(asked): Query<Asked>) -> Response {
+    in_time(role.sensors(asked.asset)).await
+}
+
+async fn in_time(answer: impl Future<Output = serde_json::Value>) -> Response {
+    match tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), answer).await {
+        Ok(answer) => Json(answer).into_response(),
         Err(_) => (StatusCode::GATEWAY_TIMEOUT, "the state could not be gathered in time\n").into_response(),
     }
 }

@@ -4,12 +4,9 @@ use std::{collections::VecDeque, ops::Range};
 
 use mantis_pipeline::Fault;
 use mantis_schemas::{Quality, Series};
-use mantis_stores::raw::{RawReader, StoredReading};
+use mantis_stores::raw::{Gathered, RawReader, StoredReading, Timing};
 
-use crate::{
-    chart::{COLUMNS, Columns},
-    timing::{Gathered, Timing},
-};
+use crate::chart::{COLUMNS, Columns};
 
 /// Readings that a page looks at; a longer period is cut, and the page says so.
 pub const READINGS_MAX: usize = 300_000;

@@ -17,7 +17,6 @@ mod recent;
 mod site;
 mod static_files;
 mod text;
-mod timing;
 mod waveform;
 
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use axum::Router;
 
 pub use history::READINGS_MAX;
 pub use pages::{ASSETS_SHOWN_MAX, SENSORS_SHOWN_MAX};
-pub use site::{Declared, Site, Topic, Worker, WorkerState};
+pub use site::{Declared, Irregular, Site, Topic, Worker, WorkerState};
 
 /// The pages of the console, `/` among them.
 pub fn routes<S: Site>(site: Arc<S>) -> Router {

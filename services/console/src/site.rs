@@ -47,6 +47,9 @@ pub trait Site: Send + Sync + 'static {
     /// What was declared of a sensor.
     fn declared(&self, series: &Series) -> Declared;
 
+    /// What the features worker says of how a sensor's readings come; `None` where this process has no account of it.
+    fn irregular(&self, series: &Series) -> impl Future<Output = Option<Irregular>> + Send;
+
     /// `host:port` at which gateways reach the broker.
     fn brokers(&self) -> String;
 
@@ -66,6 +69,19 @@ pub struct Declared {
     pub frames: FrameSettings,
     /// Turns of the shaft per second.
     pub shaft_hz: Option<f64>,
+}
+
+/// Readings of a sensor that did not come once, in time and where they belong; since the worker's state began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Irregular {
+    /// Those that were there already.
+    pub duplicates: u64,
+    /// Those that replaced another value of the same time.
+    pub conflicts: u64,
+    /// Those that came too late for any window.
+    pub late: u64,
+    /// True if the asset's records come on another partition than its key says.
+    pub misplaced: bool,
 }
 
 /// A worker at one moment.

@@ -149,6 +149,8 @@ async fn a_sensor_shows_its_readings_their_quality_and_how_well_it_keeps_time() 
         "1, the longest 31 s",
         "250 ms",
         "median step",
+        ">17</dd>",
+        "partitioner=murmur2_random",
         "2026-09-01 00:01:59 UTC",
         "Last 30 of 90 readings",
         "value=\"2026-09-01T00:00:00\"",

@@ -40,13 +40,15 @@ pub enum Command {
     Replay(Replay),
     /// Show what runs: lag, rates and last error of each worker
     Status,
-    /// Look at stored readings and frames
+    /// Look at stored readings, frames and features
     #[command(subcommand)]
     Query(Query),
+    /// Show how the readings of each sensor come: rate, skew, gaps, duplicates, late ones
+    Sensors(Sensors),
     /// Look at dead letters and send them again
     #[command(subcommand)]
     Dlq(Dlq),
-    /// Prove that every record of the log is in the store or in the dead letters
+    /// Prove that each store holds what the log says
     Audit(Audit),
     /// Look at the archive and check that it is whole
     #[command(subcommand)]
@@ -159,6 +161,27 @@ pub enum Query {
     Readings(Range),
     /// Waveform frames of a sensor
     Frames(Range),
+    /// Condition features of a sensor
+    Features {
+        /// Length of the window: `10s`, `1m`, or `frame` [default: all that there are]
+        #[arg(long, value_parser = parse_window)]
+        window: Option<i64>,
+        #[command(flatten)]
+        range: Range,
+    },
+}
+
+fn parse_window(text: &str) -> Result<i64, String> {
+    mantis_schemas::parse_window(text).ok_or_else(|| "write a length like 10s, 1m, 8h or 1d, or `frame`".into())
+}
+
+#[derive(Debug, Args)]
+pub struct Sensors {
+    /// Only sensors of this asset
+    pub asset: Option<String>,
+    /// Seconds before a sensor's newest reading that are looked at
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub last: u32,
 }
 
 #[derive(Debug, Args)]
@@ -221,6 +244,9 @@ pub struct DlqFilter {
 
 #[derive(Debug, Args)]
 pub struct Audit {
+    /// Only this store [default: each that is here]
+    #[arg(value_enum)]
+    pub store: Option<AuditStore>,
     /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
@@ -257,6 +283,20 @@ pub struct ArchiveVerify {
     /// Check the archive by itself, without the log
     #[arg(long)]
     pub offline: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuditStore {
+    /// Readings and frames in the raw store
+    Raw,
+    /// Features, computed again, in the feature store
+    Features,
+    /// The objects of the archive
+    Archive,
+}
+
+impl AuditStore {
+    pub const ALL: [Self; 3] = [Self::Raw, Self::Features, Self::Archive];
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mantis_console::{Declared, Site, Topic, Worker, WorkerState, letters::KafkaLetters};
+use mantis_console::{Declared, Irregular, Site, Topic, Worker, WorkerState, letters::KafkaLetters};
 use mantis_kafka::ClientConfig;
 use mantis_schemas::Series;
 use mantis_stores::{
@@ -14,11 +14,11 @@ use mantis_stores::{
     raw::sqlite::{OpenError, SqliteRawReader},
 };
 use mantis_telemetry::Role;
-use mantis_workers::sensors::SensorRegistry;
+use mantis_workers::{features::Watch, sensors::SensorRegistry};
 
 use crate::{
     config::Config,
-    parts,
+    jobs, parts,
     report::{PartitionReport, TopicReport, WorkerReport},
     roles::State,
 };
@@ -31,19 +31,21 @@ pub struct Plant {
     raw: Opened<SqliteRawReader>,
     features: Opened<SqliteFeatureReader>,
     cache: MemoryCache,
+    watch: Watch,
     sensors: SensorRegistry,
 }
 
 impl Plant {
     /// The stores of the data folder, and the workers of `state`.
-    pub fn new(config: &Config, client: &ClientConfig, state: Arc<State>, cache: MemoryCache, sensors: SensorRegistry) -> Self {
+    pub fn new(config: &Config, site: &jobs::Site, state: Arc<State>, sensors: SensorRegistry) -> Self {
         Self {
             state,
-            client: client.clone(),
+            client: site.client.clone(),
             names: config.http.names.clone(),
             raw: Opened::new(parts::raw_path(config)),
             features: Opened::new(parts::features_path(config)),
-            cache,
+            cache: site.cache.clone(),
+            watch: site.features.clone(),
             sensors,
         }
     }
@@ -84,6 +86,13 @@ impl Site for Plant {
         // The registry has only what can be used.
         let frames = found.frame_settings().unwrap_or_default();
         Declared { unit: found.unit.clone(), frames, shaft_hz: found.shaft_hz() }
+    }
+
+    async fn irregular(&self, series: &Series) -> Option<Irregular> {
+        let accounts = self.watch.sensors(Some(&series.asset)).await;
+        let found = accounts.into_iter().find(|account| *account.sensor == *series.sensor)?;
+        let mantis_workers::features::Irregular { duplicates, conflicts, late } = found.irregular;
+        Some(Irregular { duplicates, conflicts, late, misplaced: found.misplaced })
     }
 
     fn brokers(&self) -> String {

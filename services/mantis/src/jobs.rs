@@ -12,7 +12,8 @@ use mantis_stores::{
 use mantis_workers::{
     archive::{self, ArchiveDecoder},
     cache::{self, ValueDecoder},
-    features, raw,
+    features::{self, Watch},
+    raw,
     timescale::{self, SlowDecoder},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,15 @@ pub struct Site {
     pub cluster_id: String,
     /// The latest values, for whoever reads them in this process.
     pub cache: MemoryCache,
+    /// A look into the features worker, for whoever tells of it.
+    pub features: Watch,
+}
+
+impl Site {
+    /// Where nothing has run yet.
+    pub fn new(config: &Config, client: ClientConfig, cluster_id: String) -> Self {
+        Self { client, cluster_id, cache: parts::cache(config), features: Watch::default() }
+    }
 }
 
 /// Every worker.
@@ -65,6 +75,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 cluster_id,
                 config: parts::features(config)?,
                 sensors,
+                watch: site.features.clone(),
                 decoder: parts::decoder(config)?,
                 limits,
                 status: status.clone(),

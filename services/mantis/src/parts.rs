@@ -9,6 +9,7 @@ use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema, parse_windo
 use mantis_stores::{
     archive::folder::FolderArchive,
     cache::memory::{CacheConfig, MemoryCache},
+    features::sqlite::SqliteFeatureReader,
     raw::sqlite::SqliteRawReader,
 };
 use mantis_workers::{
@@ -58,6 +59,11 @@ pub fn client(config: &Config, brokers: &str) -> Result<ClientConfig> {
 /// Where the embedded feature store lies.
 pub fn features_path(config: &Config) -> PathBuf {
     config.data_dir.join("features.db")
+}
+
+/// The embedded feature store, to be read.
+pub fn features_reader(config: &Config) -> Result<SqliteFeatureReader> {
+    Ok(SqliteFeatureReader::open(features_path(config))?)
 }
 
 /// Where the embedded archive lies.

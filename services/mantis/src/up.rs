@@ -50,11 +50,10 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
     let mut broker = tokio::spawn(broker.serve(listener, stop_broker.clone()));
     let client = parts::client(&config, &running.brokers)?;
     topics::ensure(&Admin::new(&client)?, config.broker.partitions).await?;
-    let cache = parts::cache(&config);
-    let jobs = jobs::all(&config, &Site { client: client.clone(), cluster_id, cache: cache.clone() })?;
+    let site = Site::new(&config, client.clone(), cluster_id);
     let sensors = parts::sensors(&config)?;
-    let console = |state| mantis_console::routes(Arc::new(Plant::new(&config, &client, state, cache, sensors)));
-    let roles = Roles::start(&client, jobs, pages, console, &stop_roles)?;
+    let console = |state| mantis_console::routes(Arc::new(Plant::new(&config, &site, state, sensors)));
+    let roles = Roles::start(&site, jobs::all(&config, &site)?, pages, console, &stop_roles)?;
     held.publish(&running)?;
     tracing::info!(brokers = %running.brokers, http = %running.http, data_dir = %config.data_dir.display(), "up");
 
@@ -114,12 +113,9 @@ pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
         () = &mut signals => return Ok(Exit::Done),
     };
     let stop = CancellationToken::new();
-    let job = jobs::one(
-        args.name,
-        &config,
-        &Site { client: client.clone(), cluster_id: cluster_id.clone(), cache: parts::cache(&config) },
-    )?;
-    let mut roles = Roles::start(&client, vec![job], pages, |_| axum::Router::new(), &stop)?;
+    let site = Site::new(&config, client.clone(), cluster_id.clone());
+    let job = jobs::one(args.name, &config, &site)?;
+    let mut roles = Roles::start(&site, vec![job], pages, |_| axum::Router::new(), &stop)?;
     held.publish(&Running { pid: std::process::id(), brokers: client.brokers.clone(), http, cluster_id })?;
     let mut ticks = interval(SAMPLE_INTERVAL);
     loop {

@@ -32,7 +32,7 @@ fn a_replay_of_large_letters_holds_a_few_of_them_at_a_time_and_marks_them_all() 
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &[]);
     publish(&up, &vec![broken(LETTER_BYTES); LETTERS]);
-    let account = json(folder.path(), &["audit", "--wait", "60"], 0);
+    let account = json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
     assert_eq!(account["records_dead_lettered"], LETTERS);
 
     let mut replay = mantis(folder.path()).args(["dlq", "replay", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -51,7 +51,7 @@ fn a_replay_of_large_letters_holds_a_few_of_them_at_a_time_and_marks_them_all() 
     assert_eq!(replayed["replayed"], LETTERS);
     // What the Kafka client itself takes does not depend on their number.
     assert!(peak_kib << 10 < LETTERS * LETTER_BYTES * 3 / 4, "{peak_kib} KiB at the peak");
-    json(folder.path(), &["audit", "--wait", "60"], 0);
+    json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
     let all = json_lines(folder.path(), &["dlq", "list", "--all"], 3);
     assert_eq!(all.iter().filter(|letter| letter["replayed_ms"].is_number()).count(), LETTERS);
     up.stop();
@@ -62,7 +62,7 @@ fn a_list_goes_on_from_the_place_it_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &[]);
     publish(&up, &vec![broken(10); 5]);
-    json(folder.path(), &["audit", "--wait", "60"], 0);
+    json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
     let all = json_lines(folder.path(), &["dlq", "list"], 3);
     let rest = json_lines(folder.path(), &["dlq", "list", "--from", "mantis.readings.dlq/0/3"], 3);
     assert_eq!((all.len(), &rest[..]), (5, &all[3..]));

@@ -115,7 +115,7 @@ fn a_disk_that_fills_up_and_has_room_again_costs_nothing_and_needs_no_restart() 
     std::fs::remove_file(ballast).unwrap();
     runtime.block_on(patient).unwrap();
     up.wait_until_ready();
-    let account = json(disk.path(), &["audit", "--wait", "60"], 0);
+    let account = json(disk.path(), &["audit", "raw", "--wait", "60"], 0);
     assert_eq!((&account["rows"], &account["stored"]), (&(5 * ROWS).into(), &(5 * ROWS).into()), "{account}");
     up.stop();
 }

@@ -85,7 +85,7 @@ fn a_worker_by_itself_reads_from_another_process_into_its_own_folder_and_is_audi
             delivered.unwrap();
         }
     });
-    let account = json(folder.path(), &["audit", "--brokers", &brokers, "--wait", "30"], 0);
+    let account = json(folder.path(), &["audit", "raw", "--brokers", &brokers, "--wait", "30"], 0);
     assert_eq!(
         (&account["records"], &account["stored"], &account["records_dead_lettered"]),
         (&101.into(), &100.into(), &1.into())
@@ -171,7 +171,7 @@ fn a_replay_that_was_terminated_sends_only_the_rest_when_it_is_run_again() {
     let account: Value = serde_json::from_slice(&second.stdout).unwrap();
     assert_eq!((second.status.code(), &account["interrupted"]), (Some(0), &false.into()));
     assert_eq!((&account["resumed_messages"], &account["acknowledged"]), (&20.into(), &30.into()), "{account}");
-    let account = json(folder.path(), &["audit", "--wait", "30"], 0);
+    let account = json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     assert_eq!((&account["records"], &account["stored"], &account["duplicates"]), (&50.into(), &50.into(), &0.into()));
     up.stop();
 }

@@ -28,14 +28,14 @@ fn readings_older_than_the_configured_days_are_deleted_and_counted_as_trimmed() 
             delivered.unwrap();
         }
     });
-    json(folder.path(), &["audit", "--wait", "30"], 0);
+    json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let stored = || json_lines(folder.path(), &["query", "readings", "pump", "flow"], 0).len();
     assert_eq!(stored(), 3);
     up.stop();
 
     let mut up = Up::start(folder.path(), &[("MANTIS__RAW__RETENTION_DAYS", "30")]);
     up.wait_until("trimmed", |_| stored() == 2);
-    assert_eq!(json(folder.path(), &["audit"], 3)["trimmed"], 1);
+    assert_eq!(json(folder.path(), &["audit", "raw"], 3)["trimmed"], 1);
     up.stop();
     std::fs::write(folder.path().join("mantis.toml"), "[raw]\nretention_days = 0\n").unwrap();
     run(folder.path(), &["config", "check"], 2);

@@ -65,7 +65,7 @@ fn damage_in_the_log_is_told_with_its_place_and_the_other_partitions_go_on() {
             delivered.unwrap();
         }
     });
-    json(folder.path(), &["audit", "--wait", "30"], 0);
+    json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let damaged = segments(&up, 1);
     up.stop();
     for name in ["raw.db", "raw.db-wal", "raw.db-shm"] {
@@ -90,6 +90,6 @@ fn damage_in_the_log_is_told_with_its_place_and_the_other_partitions_go_on() {
     *bytes.last_mut().unwrap() ^= 0xff;
     std::fs::write(damaged, &bytes).unwrap();
     up.wait_until_ready();
-    json(folder.path(), &["audit", "--wait", "30"], 0);
+    json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     up.stop();
 }

@@ -111,7 +111,7 @@ where
     }
 
     /// Drops what is not being written of partitions that are leaving or gone.
-    fn discard(&mut self) {
+    pub(super) fn discard(&mut self) {
         let Self { lanes, partitions, status, .. } = self;
         for lane in lanes {
             let keep = |owner: &Owner| {
@@ -121,7 +121,7 @@ where
         }
     }
 
-    fn hurry(&self, owners: &[Owner], how: Leave) {
+    pub(super) fn hurry(&self, owners: &[Owner], how: Leave) {
         for lane in &self.lanes {
             if let Some(flying) = lane.flying.as_ref().filter(|flying| owners.iter().any(|owner| flying.owners.contains(owner))) {
                 flying.leave.send_if_modified(|leave| std::mem::replace(leave, how.max(*leave)) < how);

@@ -6,6 +6,7 @@
 pub mod conformance;
 pub mod export;
 pub mod sqlite;
+mod timing;
 
 use std::{future::Future, ops::Range};
 
@@ -13,6 +14,8 @@ use mantis_pipeline::{Columns, Fault};
 use mantis_schemas::{FrameColumns, Quality, ReadingColumns, SampleFormat, Series};
 
 use crate::columns::{READING_BYTES, copy_readings};
+
+pub use timing::{Gathered, Timing};
 
 /// What a raw store takes: the rows of one kind of topic.
 #[derive(Clone, Debug, PartialEq)]

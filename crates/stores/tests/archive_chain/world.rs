@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mantis_pipeline::{Assigned, Columns, Fault, Outcome, Part, Record, Sink, Span, Start, TopicPartition};
+use mantis_pipeline::{Durable, Assigned, Columns, Fault, Outcome, Part, Record, Sink, Span, Start, TopicPartition};
 use mantis_schemas::{SeriesInterner, SeriesTable};
 use mantis_stores::archive::{
     ArchiveStore, Created, Listed,
@@ -185,7 +185,10 @@ impl Worker {
 
     /// What the road would commit.
     pub fn durable(&self) -> i64 {
-        self.chain.durable(&partition(), self.next)
+        match self.chain.durable(&partition(), self.next) {
+            Durable::To(offset) => offset,
+            Durable::Moved(at) => panic!("the chain is at {at}"),
+        }
     }
 }
 

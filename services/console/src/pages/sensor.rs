@@ -178,10 +178,14 @@ async fn raw<S: Site>(
     unit: Option<&str>,
 ) -> Result<Option<RawView>, String> {
     let (Some(raw), Some(times)) = (console.site.raw()?, times) else { return Ok(None) };
-    let series = series.clone();
+    let (series, asked_of) = (series.clone(), series.clone());
     let question = async move { history::read(&raw, &series, times).await };
     let history = console.asker.ask("the raw store", STORE_WAIT, question).await?;
-    Ok(Some(RawView::new(&history, asked, unit)))
+    let site = console.site.clone();
+    let question = async move { Ok::<_, String>(site.irregular(&asked_of).await) };
+    // Without that account the rest is as good.
+    let irregular = console.asker.ask("the features worker", STORE_WAIT, question).await.unwrap_or_default();
+    Ok(Some(RawView::new(&history, irregular, asked, unit)))
 }
 
 async fn features<S: Site>(

@@ -10,6 +10,7 @@ use super::{
     sensor::{Asked, Choice},
 };
 use crate::{
+    Irregular,
     chart::{Axis, Chart},
     features::Features,
     history::History,
@@ -47,12 +48,14 @@ pub(super) struct RawView {
     pub(super) timing: Vec<Fact>,
     /// The last ones, newest first: time, value, quality.
     pub(super) rows: Vec<(String, String, &'static str)>,
+    /// True if its asset's records come on another partition than its key says.
+    pub(super) misplaced: bool,
     /// Where the period was cut: what to say, and where to go on.
     pub(super) cut: Option<(String, String)>,
 }
 
 impl RawView {
-    pub(super) fn new(history: &History, asked: &Asked, unit: Option<&str>) -> Self {
+    pub(super) fn new(history: &History, irregular: Option<Irregular>, asked: &Asked, unit: Option<&str>) -> Self {
         let readings = |count: u64| Fact::new("readings", text::count(count), "in this period");
         let chart = history.columns.range().map(|(low, high)| {
             let label = format!(
@@ -76,7 +79,8 @@ impl RawView {
                 Fact::new("uncertain", text::count(history.uncertain), "drawn, and marked below the line"),
                 Fact::new("bad", text::count(history.bad), "not drawn, but marked below the line; they enter no feature"),
             ],
-            timing: timing(history),
+            misplaced: irregular.is_some_and(|irregular| irregular.misplaced),
+            timing: timing(history, irregular),
             rows: rows
                 .map(|reading| (text::time(reading.time_ns), text::number(reading.value), quality_name(reading.quality)))
                 .collect(),
@@ -89,9 +93,10 @@ impl RawView {
     }
 }
 
-fn timing(history: &History) -> Vec<Fact> {
+fn timing(history: &History, irregular: Option<Irregular>) -> Vec<Fact> {
     let timing = &history.timing;
     let none = || text::NONE.to_owned();
+    let counted = |count: fn(&Irregular) -> u64| irregular.as_ref().map_or_else(none, |irregular| text::count(count(irregular)));
     let ns = |ns: Option<i64>| ns.map_or_else(none, |ns| text::span(ns.into()));
     let gaps = match timing.longest_gap_ns {
         Some(longest) => format!("{}, the longest {}", text::count(timing.gaps), text::span(longest.into())),
@@ -107,12 +112,18 @@ fn timing(history: &History) -> Vec<Fact> {
         ),
         Fact::new("median step", ns(timing.median_step_ns), "usual distance of two source times; needs two readings"),
         Fact::new("gaps", gaps, "steps of more than five times the median"),
+        Fact::new("out of order", text::count(timing.out_of_order), "arrived after a reading with a later source time"),
         Fact::new(
             "duplicates",
-            text::NONE,
-            "the store keeps one reading per time; what came twice is counted per topic on the overview",
+            counted(|irregular| irregular.duplicates),
+            "came again; counted by the features worker, not by period",
         ),
-        Fact::new("late", text::count(timing.out_of_order), "arrived after a reading with a later source time"),
+        Fact::new(
+            "conflicts",
+            counted(|irregular| irregular.conflicts),
+            "replaced another value of their time; counted as duplicates are",
+        ),
+        Fact::new("late", counted(|irregular| irregular.late), "came too late for any window; counted as duplicates are"),
         Fact::new("skew", skew, "median of arrival less source time; large for replayed recordings and for wrong clocks"),
         Fact::new("last seen", seen, "arrival of the newest of them; needs records with a timestamp"),
     ]

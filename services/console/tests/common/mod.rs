@@ -15,7 +15,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use mantis_console::{
-    Declared, Site, Topic, Worker, WorkerState,
+    Declared, Irregular, Site, Topic, Worker, WorkerState,
     letters::{Filter, Letter, Letters, Listing, Sent, Whole},
     routes,
 };
@@ -229,6 +229,10 @@ impl Site for Plant {
 
     fn declared(&self, series: &Series) -> Declared {
         Declared { unit: (&*series.sensor == "flow").then(|| "m3/h".to_owned()), ..Declared::default() }
+    }
+
+    async fn irregular(&self, _: &Series) -> Option<Irregular> {
+        Some(Irregular { duplicates: 17, conflicts: 0, late: 4, misplaced: true })
     }
 
     fn brokers(&self) -> String {

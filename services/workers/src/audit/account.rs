@@ -10,6 +10,8 @@ use super::{
 /// The account of one consumer group and its store.
 #[derive(Debug, Default, Serialize)]
 pub struct Account {
+    /// Always `raw`.
+    pub store: &'static str,
     /// The cluster that was read.
     pub cluster_id: String,
     /// The consumer group of the worker.

@@ -57,6 +57,11 @@ impl Refused {
         self.whole.contains(&offset)
     }
 
+    /// Whether anything of this record is in the dead letters.
+    pub(super) fn has_any(&self, offset: i64) -> bool {
+        self.whole.contains(&offset) || self.rows.contains_key(&offset)
+    }
+
     /// Whether this row is in the dead letters, by itself or with its record.
     pub(super) fn has_row(&self, offset: i64, row: u32) -> bool {
         self.whole.contains(&offset) || self.rows.get(&offset).is_some_and(|rows| rows.contains(&row))

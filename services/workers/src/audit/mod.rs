@@ -11,6 +11,7 @@
 mod account;
 mod book;
 mod dead_letters;
+mod features;
 mod log;
 
 use std::{collections::HashMap, ops::Range};
@@ -18,6 +19,7 @@ use std::{collections::HashMap, ops::Range};
 pub use account::{Account, Finding, FindingKind, PartitionAccount, Unproved};
 pub use book::{Matched, Wrong};
 pub use dead_letters::Position;
+pub use features::{FeatureAccount, FeatureAudit, FeatureFinding};
 use mantis_kafka::{Admin, ClientConfig};
 use mantis_pipeline::{Fault, TopicPartition};
 use mantis_schemas::{Frame, Series, SeriesId, SeriesInterner};
@@ -53,6 +55,9 @@ pub enum AuditError {
     /// More series than the audit may know.
     #[error("log and store have more than {0} series: raise decode.series_max")]
     TooManySeries(usize),
+    /// More rows of features than the audit may hold.
+    #[error("the log brings more than {0} rows of features: audit more often than that, or keep less of the log")]
+    TooManyFeatures(usize),
 }
 
 /// A partition with the offsets that frame its audit.
@@ -76,7 +81,8 @@ pub async fn audit(
     series_max: usize,
 ) -> Result<Account, AuditError> {
     let admin = Admin::new(client)?;
-    let mut account = Account { cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
+    let mut account =
+        Account { store: "raw", cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
     // First the positions, then the store, then the log's end: what the store has is then surely in the log that is read.
     let frontiers = frontiers(&admin, group, topics, store, &mut account).await?;
     if frontiers.is_empty() {

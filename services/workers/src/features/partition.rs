@@ -3,9 +3,10 @@
 use std::{collections::HashMap, ops::Range, sync::Arc, time::Instant};
 
 use mantis_schemas::{Feature, Quality, ReadingColumns, Series, SeriesId};
+use serde::Serialize;
 
 use super::{
-    FeatureConfig, partitioner,
+    FeatureConfig, SensorAccount, partitioner,
     sensor::{SensorState, Taken},
 };
 
@@ -39,7 +40,7 @@ struct Sensor {
 
 /// Readings by what became of them, from the start of the process. `readings = good + uncertain + bad + duplicates + late`;
 /// conflicts are among the first three.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All readings.
     pub readings: u64,
@@ -90,6 +91,18 @@ impl PartitionState {
     /// All sensors.
     pub(super) fn sensors(&self) -> impl ExactSizeIterator<Item = (&Series, &SensorState)> {
         self.sensors.iter().map(|sensor| (&*sensor.series, &sensor.state))
+    }
+
+    /// What the sensors say of how their readings come.
+    pub(super) fn accounts(&self, asset: Option<&str>) -> impl Iterator<Item = SensorAccount> {
+        let wanted = move |sensor: &&Sensor| asset.is_none_or(|asset| *asset == *sensor.series.asset);
+        self.sensors.iter().filter(wanted).map(|sensor| SensorAccount {
+            asset: sensor.series.asset.to_string(),
+            sensor: sensor.series.sensor.to_string(),
+            newest_ns: sensor.state.watermark_ns,
+            irregular: sensor.state.irregular,
+            misplaced: sensor.misplaced,
+        })
     }
 
     /// Takes readings of the partition; gives out the rows that are due after them, and tells which readings are too late, by

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Reason, Shutdown, Sink, Span, Start, TopicPartition};
+use mantis_pipeline::{Assigned, Durable, Fault, Moved, Outcome, Part, Reason, Shutdown, Sink, Span, Start, TopicPartition};
 use mantis_schemas::{FrameColumns, ReadingColumns, SeriesTable, topics};
 use mantis_stores::raw::RawColumns;
 use tokio::time::{MissedTickBehavior, interval};
@@ -42,8 +42,11 @@ pub(super) struct FeatureSink {
     pub(super) snapshots: StateTopic,
     pub(super) emitter: Arc<Emitter>,
     pub(super) frames: Mutex<FrameWindows>,
-    pub(super) partitions: Mutex<HashMap<TopicPartition, Arc<Held>>>,
+    pub(super) partitions: Arc<Partitions>,
 }
+
+/// The partitions that are owned.
+pub(super) type Partitions = Mutex<HashMap<TopicPartition, Arc<Held>>>;
 
 /// A partition that is owned.
 #[derive(Debug)]
@@ -85,13 +88,6 @@ impl FeatureSink {
                 }
             }
         }
-    }
-
-    /// Readings by what became of them, over the partitions that are owned.
-    pub(super) fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
-        self.held().values().for_each(|held| sum.add(&held.counts.lock().unwrap_or_else(PoisonError::into_inner)));
-        sum
     }
 
     async fn look_after(&self, held: &Held) -> Result<(), Fault> {
@@ -247,6 +243,17 @@ impl FeatureSink {
     }
 }
 
+impl Held {
+    pub(super) fn counts(&self) -> Counts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the state while nothing is written to it.
+    pub(super) async fn look<T>(&self, look: impl FnOnce(&PartitionState) -> T) -> T {
+        look(&self.state.lock().await.state)
+    }
+}
+
 impl Sink for FeatureSink {
     type Columns = FeatureInput;
 
@@ -290,9 +297,9 @@ impl Sink for FeatureSink {
         Ok(None)
     }
 
-    fn durable(&self, partition: &TopicPartition, done: i64) -> i64 {
+    fn durable(&self, partition: &TopicPartition, done: i64) -> Durable {
         let durable = |held: &Arc<Held>| held.durable.load(std::sync::atomic::Ordering::Acquire);
-        self.held().get(partition).map_or(done, durable)
+        Durable::To(self.held().get(partition).map_or(done, durable))
     }
 
     async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {

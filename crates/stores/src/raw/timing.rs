@@ -1,13 +1,13 @@
 //! How well a sensor keeps time, by the readings of a period.
 
-use mantis_stores::raw::StoredReading;
+use super::StoredReading;
 
 /// A step is a gap when it is so many times the usual one.
 const GAP_STEPS: i64 = 5;
 
-/// Gathers readings, in order of time.
+/// Gathers the readings of a sensor, in order of time.
 #[derive(Debug, Default)]
-pub(crate) struct Gathered {
+pub struct Gathered {
     first_ns: Option<i64>,
     last: Option<(i64, i64)>,
     steps_ns: Vec<i64>,
@@ -17,7 +17,8 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    pub(crate) fn add(&mut self, reading: &StoredReading) {
+    /// Takes the next reading.
+    pub fn add(&mut self, reading: &StoredReading) {
         self.first_ns.get_or_insert(reading.time_ns);
         if let Some((time_ns, arrival_ms)) = self.last {
             self.steps_ns.push(reading.time_ns.saturating_sub(time_ns));
@@ -31,7 +32,7 @@ impl Gathered {
     }
 
     /// What it says together.
-    pub(crate) fn timing(mut self) -> Timing {
+    pub fn timing(mut self) -> Timing {
         let median_step_ns = median(&mut self.steps_ns);
         let gap_ns = median_step_ns.map_or(i64::MAX, |step| step.saturating_mul(GAP_STEPS));
         let gaps = self.steps_ns.iter().filter(|step| **step > gap_ns);
@@ -50,25 +51,26 @@ impl Gathered {
 
 /// How well a sensor keeps time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Timing {
+pub struct Timing {
     /// Readings per second; `None` below two.
-    pub(crate) rate_hz: Option<f64>,
+    pub rate_hz: Option<f64>,
     /// The usual distance of two readings.
-    pub(crate) median_step_ns: Option<i64>,
+    pub median_step_ns: Option<i64>,
     /// Steps of more than five times that.
-    pub(crate) gaps: u64,
-    pub(crate) longest_gap_ns: Option<i64>,
+    pub gaps: u64,
+    /// The longest of them.
+    pub longest_gap_ns: Option<i64>,
     /// Readings that arrived after one with a later source time.
-    pub(crate) out_of_order: u64,
+    pub out_of_order: u64,
     /// Arrival less source time.
-    pub(crate) median_skew_ms: Option<i64>,
+    pub median_skew_ms: Option<i64>,
     /// When the last of them arrived.
-    pub(crate) newest_arrival_ms: Option<i64>,
+    pub newest_arrival_ms: Option<i64>,
 }
 
 impl Timing {
     /// Distance beyond which two readings are not joined in a chart, ns.
-    pub(crate) fn break_ns(&self) -> f64 {
+    pub fn break_ns(&self) -> f64 {
         self.median_step_ns.map_or(f64::INFINITY, |step| step as f64 * 2.0 * GAP_STEPS as f64)
     }
 }
@@ -90,12 +92,7 @@ mod tests {
     fn timing(readings: &[(i64, i64)]) -> Timing {
         let mut gathered = Gathered::default();
         for (time_ms, arrival_ms) in readings {
-            gathered.add(&StoredReading {
-                time_ns: time_ms * 1_000_000,
-                value: 0.0,
-                quality: Quality::Good,
-                arrival_ms: *arrival_ms,
-            });
+            gathered.add(&StoredReading { time_ns: time_ms * 1_000_000, value: 0.0, quality: Quality::Good, arrival_ms: *arrival_ms });
         }
         gathered.timing()
     }
