@@ -41,22 +41,24 @@ pub trait Role: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Serves a role's pages until `shutdown` ends.
+/// Serves a role's pages, and `more` beside them, until `shutdown` ends.
 ///
 /// # Errors
 /// The listener failed.
 pub async fn serve<R: Role>(
     listener: TcpListener,
     role: Arc<R>,
+    more: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_within(BOUNDS, listener, role, shutdown).await
+    serve_within(BOUNDS, listener, role, more, shutdown).await
 }
 
 async fn serve_within<R: Role>(
     bounds: Bounds,
     listener: TcpListener,
     role: Arc<R>,
+    more: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let routes = Router::new()
@@ -65,7 +67,8 @@ async fn serve_within<R: Role>(
         .route("/status", get(status::<R>))
         .route("/sensors", get(sensors::<R>))
         .route("/metrics", get(metrics::<R>))
-        .with_state(role);
+        .with_state(role)
+        .merge(more);
     axum::serve(BoundedListener::new(listener, bounds), routes).with_graceful_shutdown(shutdown).await
 }
 
@@ -138,7 +141,7 @@ mod tests {
     async fn serve_pages() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_within(TEST_BOUNDS, listener, Arc::new(Idle), std::future::pending()));
+        tokio::spawn(serve_within(TEST_BOUNDS, listener, Arc::new(Idle), Router::new(), std::future::pending()));
         address
     }
 

@@ -1,10 +1,10 @@
 //! What can be asked of `mantis` on the command line.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use mantis_pipeline::TopicPartition;
+use mantis_kafka::letters::Place;
 
 /// Carries sensor readings through Kafka into the stores where a plant needs them, loses none, and can prove it.
 #[derive(Debug, Parser)]
@@ -214,14 +214,14 @@ pub enum Dlq {
     Replay(DlqFilter),
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct DlqSource {
     /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct DlqFilter {
     #[command(flatten)]
     pub source: DlqSource,
@@ -238,31 +238,8 @@ pub struct DlqFilter {
     #[arg(long)]
     pub all: bool,
     /// Only letters that lie here or behind it in the dead-letter topics: a call that left some out says where they begin
-    #[arg(long, value_name = "TOPIC/PARTITION/OFFSET", value_parser = parse_place)]
+    #[arg(long, value_name = "TOPIC/PARTITION/OFFSET")]
     pub from: Option<Place>,
-}
-
-/// Where a letter lies in a dead-letter topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub partition: TopicPartition,
-    pub offset: i64,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.partition, self.offset)
-    }
-}
-
-fn parse_place(text: &str) -> Result<Place, String> {
-    let mut parts = text.rsplitn(3, '/');
-    let offset = parts.next().and_then(|offset| offset.parse().ok());
-    let partition = parts.next().and_then(|partition| partition.parse().ok());
-    match (parts.next(), partition, offset) {
-        (Some(topic), Some(partition), Some(offset)) => Ok(Place { partition: TopicPartition::new(topic, partition), offset }),
-        _ => Err("use topic/partition/offset of a dead-letter topic, as the call before said".into()),
-    }
 }
 
 #[derive(Debug, Args)]

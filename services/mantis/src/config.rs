@@ -68,6 +68,8 @@ pub struct Kafka {
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     pub listen: SocketAddr,
+    /// Host names under which browsers reach the console, besides `localhost` and plain addresses.
+    pub names: Vec<String>,
 }
 
 /// What decoders accept.
@@ -180,7 +182,7 @@ impl Default for Broker {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), names: Vec::new() }
     }
 }
 

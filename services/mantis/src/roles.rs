@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
+use axum::Router;
 use jiff::Timestamp;
 use mantis_kafka::Admin;
 use mantis_pipeline::TopicPartition;
@@ -38,8 +39,14 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// Starts the jobs, and the pages that tell of them.
-    pub fn start(site: &Site, jobs: Vec<Job>, pages: TcpListener, stop: &CancellationToken) -> Result<Self> {
+    /// Starts the jobs, and the pages that tell of them; `more` makes those beside them.
+    pub fn start(
+        site: &Site,
+        jobs: Vec<Job>,
+        pages: TcpListener,
+        more: impl FnOnce(Arc<State>) -> Router,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
         let watched = jobs.iter().map(|job| Watched::new(job.name, job.group, job.status.clone())).collect();
         let state = Arc::new(State {
             watched,
@@ -49,7 +56,8 @@ impl Roles {
             features: site.features.clone(),
         });
         let workers = jobs.into_iter().map(|job| (job.name, tokio::spawn(watch(job, state.clone(), stop.clone())))).collect();
-        let pages = tokio::spawn(mantis_telemetry::serve(pages, state.clone(), stop.clone().cancelled_owned()));
+        let pages =
+            tokio::spawn(mantis_telemetry::serve(pages, state.clone(), more(state.clone()), stop.clone().cancelled_owned()));
         Ok(Self { workers, pages, state })
     }
 

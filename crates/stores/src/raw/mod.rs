@@ -121,6 +121,12 @@ pub trait RawReader: Send + Sync {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Series, StoredReading)>, Fault>> + Send;
 
+    /// The newest reading of a series.
+    fn newest_reading(&self, series: &Series) -> impl Future<Output = Result<Option<StoredReading>, Fault>> + Send;
+
+    /// The newest frame of a series.
+    fn newest_frame(&self, series: &Series) -> impl Future<Output = Result<Option<StoredFrame>, Fault>> + Send;
+
     /// Frames of a series in order of start, at most `limit`.
     fn frames(
         &self,

@@ -1,6 +1,5 @@
 //! `mantis dlq`: dead letters, by the position of the record that was refused.
 
-mod letters;
 mod replay;
 
 use std::io::Write;
@@ -9,14 +8,14 @@ use anyhow::{Result, bail};
 use mantis_kafka::{
     ClientConfig, Reader,
     dead_letter::{self, Origin},
+    letters::{self, DeadLetterLog, Filter, LETTERS_MAX, Place},
 };
 use mantis_pipeline::{Record, RecordBatch};
-use mantis_schemas::topics::SOURCES;
+use mantis_schemas::topics::{FEATURES, SOURCES};
 use serde_json::{Value, json};
 
-use self::letters::{DeadLetterLog, LETTERS_MAX};
 use crate::{
-    cli::{self, Dlq, DlqFilter, Place},
+    cli::{self, Dlq, DlqFilter},
     config::Config,
     exit::{Exit, Usage},
     output, parts,
@@ -29,8 +28,9 @@ const SHOWN_BYTES_MAX: usize = 4 << 10;
 pub async fn dlq(config: &Config, dlq: &Dlq, as_json: bool, out: &mut impl Write) -> Result<Exit> {
     if let Dlq::List(DlqFilter { topic: Some(topic), .. }) | Dlq::Replay(DlqFilter { topic: Some(topic), .. }) = dlq
         && !SOURCES.contains(&topic.as_str())
+        && topic != FEATURES
     {
-        bail!(Usage(anyhow::anyhow!("{topic} is no source topic: use one of {}", SOURCES.join(", "))));
+        bail!(Usage(anyhow::anyhow!("{topic} has no dead letters: use one of {}, {FEATURES}", SOURCES.join(", "))));
     }
     match dlq {
         Dlq::List(filter) => list(&client(config, &filter.source)?, filter, as_json, out).await,
@@ -41,6 +41,12 @@ pub async fn dlq(config: &Config, dlq: &Dlq, as_json: bool, out: &mut impl Write
 
 fn client(config: &Config, source: &cli::DlqSource) -> Result<ClientConfig> {
     parts::connect(config, source.brokers.as_deref())
+}
+
+/// The letters that a command's arguments mean.
+fn wanted(filter: &DlqFilter) -> Filter {
+    let DlqFilter { topic, reason, position, all, from, .. } = filter.clone();
+    Filter { topic, reason, position, all, from }
 }
 
 /// A dead letter as it is shown.
@@ -88,7 +94,7 @@ impl Letter {
 }
 
 async fn list(client: &ClientConfig, filter: &DlqFilter, as_json: bool, out: &mut impl Write) -> Result<Exit> {
-    let found = letters::find(client, filter).await?;
+    let found = letters::find(client, &wanted(filter)).await?;
     let mut log = DeadLetterLog::of(client, &found);
     let mut listed = 0_usize;
     while let Some(batch) = log.next().await? {
@@ -138,7 +144,7 @@ fn more(from: &Place) -> String {
 }
 
 async fn show(client: &ClientConfig, position: &str, as_json: bool, out: &mut impl Write) -> Result<Exit> {
-    let filter = DlqFilter { position: Some(position.to_owned()), all: true, ..DlqFilter::default() };
+    let filter = Filter { position: Some(position.to_owned()), all: true, ..Filter::default() };
     let found = letters::find(client, &filter).await?;
     let first = found.letters.iter().find_map(|(partition, letters)| Some((partition, letters.first_key_value()?)));
     let Some((partition, (offset, replayed_ms))) = first else {
