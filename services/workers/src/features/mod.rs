@@ -23,6 +23,7 @@ mod snapshot;
 mod state_topic;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod watch;
 
 use std::sync::{Arc, Mutex};
@@ -34,9 +35,9 @@ use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
 pub(crate) use offline::Offline;
 pub use partition::Counts;
+pub use recompute::Recomputed;
 pub use sensor::Irregular;
 pub use watch::{SENSORS_MAX, SensorAccount, Watch};
-pub use recompute::Recomputed;
 
 use crate::{WorkerError, raw::RecordDecoder, sensors::SensorRegistry};
 

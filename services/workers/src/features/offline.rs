@@ -8,7 +8,7 @@ use mantis_stores::raw::RawColumns;
 use super::{
     Counts, FeatureConfig,
     frames::FrameWindows,
-    partition::{PartitionState, Published},
+    partition::{Batch, PartitionState, Published},
 };
 use crate::sensors::SensorRegistry;
 
@@ -36,7 +36,8 @@ impl<'a> Offline<'a> {
     ) -> Vec<usize> {
         match rows {
             RawColumns::Readings(readings) => {
-                self.state.take(self.config, readings, offsets, 0..readings.len(), names, 0, published)
+                let batch = Batch { readings, offsets, rows: 0..readings.len(), names };
+                self.state.take(self.config, &batch, 0, published)
             }
             RawColumns::Frames(frames) => {
                 self.frames.rows(frames, offsets, 0..frames.len(), names, 0, published);

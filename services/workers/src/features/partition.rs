@@ -13,6 +13,17 @@ use super::{
 /// A row and whose it is.
 pub(super) type Published = (Arc<Series>, Feature);
 
+/// Readings of a partition, in the order of its log.
+pub(super) struct Batch<'a> {
+    pub(super) readings: &'a ReadingColumns,
+    /// Offset of the record of each reading.
+    pub(super) offsets: &'a [i64],
+    /// The readings to take.
+    pub(super) rows: Range<usize>,
+    /// The names behind the series ids.
+    pub(super) names: &'a [Arc<Series>],
+}
+
 /// The state of one partition. What it gives out follows from the records of the partition in their order.
 #[derive(Debug, Default)]
 pub(super) struct PartitionState {
@@ -107,22 +118,19 @@ impl PartitionState {
 
     /// Takes readings of the partition; gives out the rows that are due after them, and tells which readings are too late, by
     /// index into the columns.
-    #[expect(clippy::too_many_arguments, reason = "the columns of a batch, what they mean, and where rows go")]
     pub(super) fn take(
         &mut self,
         config: &FeatureConfig,
-        readings: &ReadingColumns,
-        offsets: &[i64],
-        rows: Range<usize>,
-        names: &[Arc<Series>],
+        batch: &Batch<'_>,
         processed_ms: i64,
         published: &mut Vec<Published>,
     ) -> Vec<usize> {
+        let Batch { readings, offsets, rows, names } = batch;
         let now = Instant::now();
         let mut late = Vec::new();
         let mut touched: Vec<u32> = Vec::new();
         let mut last: Option<(SeriesId, u32)> = None;
-        for row in rows {
+        for row in rows.clone() {
             let series = readings.series[row];
             let index = match last {
                 Some((known, index)) if known == series => index,

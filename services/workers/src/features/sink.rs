@@ -14,10 +14,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{
     Counts, FeatureConfig,
     decode::FeatureInput,
-    emit::Emitter,
+    emit::{Emission, Emitter},
     frames::FrameWindows,
-    partition::{PartitionState, Published},
+    partition::{Batch, PartitionState, Published},
     state_topic::StateTopic,
+    traces::Traces,
 };
 
 /// How often idle sensors and due snapshots are looked for.
@@ -69,6 +70,7 @@ struct Progress {
     emitted: u64,
     last_write: Instant,
     last_snapshot: Instant,
+    traces: Traces,
 }
 
 impl FeatureSink {
@@ -97,9 +99,7 @@ impl FeatureSink {
         if let Some(silent_since) = now.checked_sub(self.config.idle) {
             let mut published = Vec::new();
             progress.state.publish_idle(&self.config, silent_since, now_ms(), IDLE_ROWS_MAX, &mut published);
-            if !published.is_empty() {
-                progress.emitted = self.emitter.give(published);
-            }
+            self.emit(&mut progress, published);
         }
         let since_snapshot = now.duration_since(progress.last_snapshot);
         let quiet = now.duration_since(progress.last_write) >= QUIET && since_snapshot >= QUIET;
@@ -107,6 +107,14 @@ impl FeatureSink {
             self.snapshot(held, &mut progress).await?;
         }
         Ok(())
+    }
+
+    /// Sends rows on, each in the trace of its last message.
+    fn emit(&self, progress: &mut Progress, published: Vec<Published>) {
+        if !published.is_empty() {
+            let traced = |(series, row): Published| Emission { trace: progress.traces.of(row.revision), series, row };
+            progress.emitted = self.emitter.give(published.into_iter().map(traced).collect());
+        }
     }
 
     /// Writes a snapshot, if there is news. The partition takes no rows meanwhile, so that it costs no second copy.
@@ -163,17 +171,20 @@ impl FeatureSink {
             None => {}
         }
         let now = Instant::now();
-        let progress = Progress { state, next, unsettled: false, emitted: 0, last_write: now, last_snapshot: now };
+        let progress = Progress {
+            state,
+            next,
+            unsettled: false,
+            emitted: 0,
+            last_write: now,
+            last_snapshot: now,
+            traces: Traces::default(),
+        };
         Ok(Held { number, state: tokio::sync::Mutex::new(progress), durable: next.into(), counts: Mutex::default() })
     }
 
-    async fn take(
-        &self,
-        span: &Span,
-        readings: &ReadingColumns,
-        offsets: &[i64],
-        part: &Part<'_, FeatureInput>,
-    ) -> Result<Outcome, Fault> {
+    async fn take(&self, span: &Span, readings: &ReadingColumns, part: &Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
+        let FeatureInput { offsets, traces, .. } = part.columns;
         let held = self.held().get(&span.partition).cloned();
         let Some(held) = held else {
             return Err(Fault::retry(format!("{} is not held any more", span.partition)));
@@ -184,12 +195,13 @@ impl FeatureSink {
         }
         // Nothing fails behind this line, so no row is taken twice.
         self.emitter.room().await?;
-        let names = self.series.read().clone();
         let mut published = Vec::new();
-        let late = progress.state.take(&self.config, readings, offsets, part.rows.clone(), &names, now_ms(), &mut published);
-        if !published.is_empty() {
-            progress.emitted = self.emitter.give(published);
-        }
+        let late = {
+            let batch = Batch { readings, offsets, rows: part.rows.clone(), names: &self.series.read() };
+            progress.state.take(&self.config, &batch, now_ms(), &mut published)
+        };
+        progress.traces.note(traces);
+        self.emit(&mut progress, published);
         progress.last_write = Instant::now();
         let counts = progress.state.counts;
         let before = std::mem::replace(&mut *held.counts.lock().unwrap_or_else(PoisonError::into_inner), counts);
@@ -225,15 +237,18 @@ impl FeatureSink {
         Ok((progress.next != span.from).then_some(progress.next))
     }
 
-    async fn take_frames(&self, frames: &FrameColumns, offsets: &[i64], part: &Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
+    async fn take_frames(&self, frames: &FrameColumns, part: &Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
+        let FeatureInput { offsets, traces, .. } = part.columns;
         self.emitter.room().await?;
         let mut published: Vec<Published> = Vec::new();
         {
-            let names = self.series.read().clone();
+            let names = self.series.read();
             let mut windows = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
             windows.rows(frames, offsets, part.rows.clone(), &names, now_ms(), &mut published);
         }
-        let emitted = self.emitter.give(published);
+        let trace = |offset: i64| Some(traces.iter().find(|(at, _)| *at == offset)?.1.clone());
+        let traced = published.into_iter().map(|(series, row)| Emission { trace: trace(row.revision), series, row });
+        let emitted = self.emitter.give(traced.collect());
         self.emitter.acknowledged(emitted).await?;
         Ok(Outcome::Ended { written: part.rows.len(), duplicates: 0, conflicts: 0, rejected: Vec::new(), advanced: part.last })
     }
@@ -272,10 +287,9 @@ impl Sink for FeatureSink {
     }
 
     async fn write(&self, part: Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
-        let FeatureInput { rows, offsets } = part.columns;
-        match (rows, part.spans) {
-            (RawColumns::Readings(readings), [span]) => self.take(span, readings, offsets, &part).await,
-            (RawColumns::Frames(frames), _) => self.take_frames(frames, offsets, &part).await,
+        match (&part.columns.rows, part.spans) {
+            (RawColumns::Readings(readings), [span]) => self.take(span, readings, &part).await,
+            (RawColumns::Frames(frames), _) => self.take_frames(frames, &part).await,
             (RawColumns::Readings(_), spans) => Err(Fault::Fatal {
                 reason: format!("a batch covers {} partitions and must cover one: this is a defect of the worker", spans.len()),
             }),
