@@ -73,6 +73,11 @@ fn parse_time(text: &str) -> Result<i64, String> {
     ns.ok_or_else(|| format!("{text:?} is no time: write it like 2026-09-01T12:30, in UTC"))
 }
 
+/// The end of a period as a field of a form takes it: the next full second, so that nothing is left out.
+pub(crate) fn end_field(end_ns: i64) -> String {
+    field(end_ns.saturating_add(999_999_999))
+}
+
 /// A time as a field of a form takes it, to the second.
 pub(crate) fn field(time_ns: i64) -> String {
     let timestamp = Timestamp::from_nanosecond(time_ns.into()).ok();
@@ -99,6 +104,7 @@ mod tests {
             assert!(Period::parse(choice, from, to).is_err(), "{choice:?} {from:?} {to:?}");
         }
         assert_eq!(field(NOON_NS), "2026-09-01T12:00:00");
+        assert_eq!((end_field(NOON_NS), end_field(NOON_NS + 1)), (field(NOON_NS), "2026-09-01T12:00:01".to_owned()));
     }
 
     #[test]

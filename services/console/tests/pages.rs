@@ -264,6 +264,17 @@ async fn dead_letters_are_listed_newest_and_bounded_with_their_reasons_escaped()
 }
 
 #[tokio::test]
+async fn a_record_that_several_workers_refused_is_one_row() {
+    let browser = Plant::new().browser();
+    let mut other = letter(7, b"{");
+    other.letter.origin.group = "mantis-cache".into();
+    *browser.switches.letters.lock().unwrap() = vec![letter(7, b"{"), other];
+    let page = browser.page("/letters").await;
+    assert_eq!(page.matches("position=mantis.readings%2F0%2F7").count(), 1, "{page}");
+    assert!(page.contains("mantis-raw<br>mantis-cache"), "{page}");
+}
+
+#[tokio::test]
 async fn a_letter_is_shown_whole_as_text_or_in_hexadecimal_digits() {
     let browser = Plant::new().browser();
     *browser.switches.letters.lock().unwrap() =

@@ -37,7 +37,7 @@ async fn the_form_sends_what_its_question_named() {
     let form = format!("token={token}&topic=&reason=&position=mantis.readings%2F0%2F2");
     let (status, page) = browser.post("/replay", OURS, &form).await;
     assert_eq!(status, StatusCode::OK, "{page}");
-    assert!(page.contains("<strong>1</strong> records are in their topics again"), "{page}");
+    assert!(page.contains("<strong>1</strong> record is in its topic again"), "{page}");
     let replayed = browser.switches.replayed.lock().unwrap();
     assert_eq!(replayed.len(), 1);
     assert_eq!((replayed[0].topic.clone(), replayed[0].position.as_deref()), (None, Some("mantis.readings/0/2")));

@@ -141,7 +141,7 @@ async fn people_find_their_way_with_mouse_keyboard_and_without_script() {
             .evaluate("document.querySelector('main').textContent")
             .as_str()
             .unwrap()
-            .contains("1 records are in their topics again")
+            .contains("1 record is in its topic again")
     );
     browser.scripts(true);
 

@@ -61,8 +61,10 @@ impl Chart {
         let mut path = Path::new(&x, &y);
         let mut dots = Path::new(&x, &y);
         let mut last: Option<f64> = None;
-        for column in columns.iter().filter(|column| column.values > 0) {
+        let mut filled = columns.iter().filter(|column| column.values > 0).peekable();
+        while let Some(column) = filled.next() {
             let joined = last.is_some_and(|last| column.first_x - last <= gap);
+            let goes_on = filled.peek().is_some_and(|next| next.first_x - column.last_x <= gap);
             last = Some(column.last_x);
             path.add(column.first_x, column.first, joined);
             if column.values > 1 {
@@ -71,7 +73,7 @@ impl Chart {
                 path.add(middle, column.min, true);
                 path.add(middle, column.max, true);
                 path.add(column.last_x, column.last, true);
-            } else if !joined {
+            } else if !joined && !goes_on {
                 dots.dot(column.first_x, column.first);
             }
         }
@@ -185,7 +187,7 @@ mod tests {
         let good = Quality::Good;
         let drawn = chart(&[(0.0, 5.0, good), (1.0, 5.0, good), (9.0, 10.0, good)], 2.0);
         assert_eq!(drawn.path, "M0.0 500.0L100.0 500.0M900.0 0.0");
-        assert_eq!(drawn.dots, "M0.0 500.0h0M900.0 0.0h0");
+        assert_eq!(drawn.dots, "M900.0 0.0h0");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! `/letters`: what was refused.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use askama::Template;
 use axum::{
@@ -71,17 +74,20 @@ struct List {
     reasons: Vec<String>,
     rows: Result<Vec<Row>, String>,
     found: String,
+    shown: String,
     is_cut: bool,
     more: bool,
     replay: String,
     is_filtered: bool,
 }
 
+/// A record that was refused, by one group or by several.
 struct Row {
     position: String,
     href: String,
     written: Option<Time>,
-    group: String,
+    /// Those that refused it.
+    groups: Vec<String>,
     codes: Vec<String>,
     detail: String,
     what: String,
@@ -94,14 +100,16 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
     let shell = Shell::new("Dead letters", "letters", 0);
     let listing = list(&console, filter.clone()).await;
     let Listing { found, more, .. } = listing.as_ref().map_or(Listing::default(), Clone::clone);
-    let rows = listing.map(|listing| listing.letters.iter().map(|letter| row(letter, shell.now)).collect::<Vec<_>>());
+    let shown = listing.as_ref().map_or(0, |listing| listing.letters.len());
+    let rows = listing.map(|listing| rows(&listing.letters, shell.now));
     let reasons: BTreeSet<String> = rows.iter().flatten().flat_map(|row| row.codes.clone()).collect();
     render(&List {
         topics: SOURCES.into_iter().chain([FEATURES]).map(|topic| (topic, filter.topic.as_deref() == Some(topic))).collect(),
         reason: filter.reason.clone().unwrap_or_default(),
         all: filter.all,
         reasons: reasons.into_iter().collect(),
-        is_cut: rows.as_ref().is_ok_and(|rows| rows.len() < found),
+        shown: text::count(shown as u64),
+        is_cut: shown < found,
         rows,
         found: text::count(found as u64),
         more,
@@ -117,6 +125,29 @@ pub(super) async fn list<S: Site>(console: &Console<S>, filter: Filter) -> Resul
     console.asker.ask("Kafka", KAFKA_WAIT, async move { letters.list(filter).await }).await
 }
 
+/// A row for each record, in order of its newest letter.
+fn rows(letters: &[Letter], now: Timestamp) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for letter in letters {
+        let new = row(letter, now);
+        match known.get(&new.position).and_then(|place| rows.get_mut(*place)) {
+            Some(row) => {
+                row.groups.extend(new.groups);
+                row.codes.extend(new.codes);
+                row.codes.sort_unstable();
+                row.codes.dedup();
+                row.replayed &= new.replayed;
+            }
+            None => {
+                known.insert(new.position.clone(), rows.len());
+                rows.push(new);
+            }
+        }
+    }
+    rows
+}
+
 fn row(letter: &Letter, now: Timestamp) -> Row {
     let origin = &letter.origin;
     let position = position(origin);
@@ -126,7 +157,7 @@ fn row(letter: &Letter, now: Timestamp) -> Row {
         href: format!("/letter?{}", text::query(&[("position", &position)])),
         position,
         written: letter.written_ms.map(|ms| Time::of_ms(ms, now)),
-        group: text::visible(&origin.group),
+        groups: vec![text::visible(&origin.group)],
         codes: codes(origin).into_iter().map(text::visible).collect(),
         detail: shortened(&detail),
         what: match origin.rows.len() {

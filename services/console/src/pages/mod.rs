@@ -196,8 +196,9 @@ impl Time {
         Self { text: text::time(time_ns), machine: text::machine(time_ns), age: text::age(time_ns, now) }
     }
 
+    /// A time of this process or of Kafka in ms since the epoch; shown to the second.
     fn of_ms(time_ms: i64, now: Timestamp) -> Self {
-        Self::new(time_ms.saturating_mul(1_000_000), now)
+        Self::new(time_ms.div_euclid(1_000).saturating_mul(1_000_000_000), now)
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Site, features, history,
-    period::{CHOICES, Period, field},
+    period::{CHOICES, Period, end_field, field},
     text, waveform,
 };
 
@@ -132,7 +132,7 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
         href: asked.with_period(Some(key), None).href(),
         is_current: period.is(index),
     });
-    let (from, to) = times.map_or_else(Default::default, |times| (field(times.start), field(times.end)));
+    let (from, to) = times.map_or_else(Default::default, |times| (field(times.start), end_field(times.end)));
     let latest = extent.as_ref().map_err(String::clone).map(|extent| {
         let reading = extent.as_ref()?.newest?;
         Some(LatestView::new(&reading, unit.as_deref(), shell.now))
