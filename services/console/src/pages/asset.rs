@@ -86,7 +86,7 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
         page.next = Some(format!("/asset?{}", text::query(&[("name", &asked.name), ("after", &last.sensor)])));
     }
     let found = newest(&console, shown.clone()).await;
-    let row = |(series, (newest, spark)): (&Series, (Newest, Vec<(f64, f64)>))| {
+    let row = |series: &Series, (newest, spark): Shown| {
         let unit = console.site.declared(series).unit.unwrap_or_default();
         let (value, unit, quality, time_ns, is_waveform) = match newest {
             Newest::Reading(reading) => {
@@ -107,12 +107,15 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
             is_waveform,
         }
     };
-    page.rows = found.map(|found| shown.iter().zip(found).map(row).collect());
+    page.rows = found.map(|found| shown.iter().zip(found).map(|(series, found)| row(series, found)).collect());
     render(&page)
 }
 
+/// A sensor's newest, and the points of its sparkline.
+type Shown = (Newest, Vec<(f64, f64)>);
+
 /// The newest of each sensor, with some readings before it. The cache is asked first; what it has forgotten is in the store.
-async fn newest<S: Site>(console: &Console<S>, shown: Vec<Series>) -> Result<Vec<(Newest, Vec<(f64, f64)>)>, String> {
+async fn newest<S: Site>(console: &Console<S>, shown: Vec<Series>) -> Result<Vec<Shown>, String> {
     let (raw, cache) = (console.site.raw()?, console.site.cache());
     let question = async move {
         let mut cached: HashMap<Series, StoredReading> = HashMap::new();
