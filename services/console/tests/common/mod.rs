@@ -123,7 +123,7 @@ impl Plant {
 async fn write<S: Sink>(sink: &S, columns: S::Columns) {
     let partition = TopicPartition::new("topic", 0);
     let assigned = Assigned { partition: partition.clone(), committed: None, log_start: 0, log_end: 1 << 40 };
-    sink.start(&[assigned.clone()]).await.unwrap();
+    sink.start(std::slice::from_ref(&assigned)).await.unwrap();
     // A second batch into the same file goes on where the ledger is.
     let from = match sink.start(&[assigned]).await.unwrap()[..] {
         [mantis_pipeline::Start::At(next)] => next,
