@@ -1,5 +1,7 @@
 //! Axes: where values lie, and which of them are written down.
 
+use std::ops::Range;
+
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::text;
@@ -83,11 +85,12 @@ impl Axis {
         Self::with_ticks(low, high, nice(high / TICKS - low / TICKS), text::number, title)
     }
 
-    /// An axis of time from `from_ns` to `to_ns`; its values are ns after `from_ns`.
-    pub(crate) fn of_time(from_ns: i64, to_ns: i64) -> Self {
+    /// An axis of time; its values are ns after its start.
+    pub(crate) fn of_time(times: &Range<i64>) -> Self {
+        let (from_ns, to_ns) = (times.start, times.end);
         let length = (i128::from(to_ns) - i128::from(from_ns)).max(1) as f64;
         let step = TIME_STEPS.into_iter().find(|step| length / step <= TICKS + 1.0).unwrap_or(TIME_STEPS[TIME_STEPS.len() - 1]);
-        let title = format!("{} to {}", text::time(from_ns), text::time(to_ns));
+        let title = format!("{} to {}", text::time(from_ns), end(to_ns));
         let mut axis = Self { low: 0.0, high: length, ticks: Vec::new(), title };
         let step_ns = step as i128;
         let mut at = (i128::from(from_ns)).div_euclid(step_ns) * step_ns;
@@ -135,6 +138,12 @@ impl Axis {
         let part = self.part(value) * 100.0;
         Tick { at: format!("{part:.2}%"), from_top: format!("{:.2}%", 100.0 - part), text }
     }
+}
+
+/// The end of a period: as it is, or the last ns within where that has fewer digits, as behind a newest reading.
+fn end(end_ns: i64) -> String {
+    let (end, last) = (text::time(end_ns), text::time(end_ns.saturating_sub(1)));
+    if last.len() < end.len() { last } else { end }
 }
 
 /// The next of 1, 2 and 5 times a power of ten.
@@ -188,9 +197,19 @@ mod tests {
     #[test]
     fn times_are_written_at_steps_that_people_count_in_and_name_a_day_that_begins() {
         let from_ns = 1_583_711_400_000_000_000; // 2020-03-08T23:50:00Z
-        assert_eq!(texts(&Axis::of_time(from_ns, from_ns + 20 * MINUTE_NS)), ["23:50", "23:55", "03-09 00:00", "00:05", "00:10"]);
-        assert_eq!(texts(&Axis::of_time(from_ns, from_ns + 3 * 1440 * MINUTE_NS)), ["2020-03-09", "2020-03-10", "2020-03-11"]);
-        assert_eq!(texts(&Axis::of_time(0, 2_000_000)).len(), 3);
+        assert_eq!(
+            texts(&Axis::of_time(&(from_ns..from_ns + 20 * MINUTE_NS))),
+            ["23:50", "23:55", "03-09 00:00", "00:05", "00:10"]
+        );
+        assert_eq!(texts(&Axis::of_time(&(from_ns..from_ns + 3 * 1440 * MINUTE_NS))), ["2020-03-09", "2020-03-10", "2020-03-11"]);
+        assert_eq!(texts(&Axis::of_time(&(0..2_000_000))).len(), 3);
+    }
+
+    #[test]
+    fn a_period_is_named_without_the_nanosecond_that_takes_its_newest_reading_in() {
+        for end_ns in [MINUTE_NS, MINUTE_NS + 1] {
+            assert_eq!(Axis::of_time(&(0..end_ns)).title, "1970-01-01 00:00:00 UTC to 1970-01-01 00:01:00 UTC");
+        }
     }
 
     proptest! {
@@ -201,7 +220,7 @@ mod tests {
             let axis = Axis::of_values((low, high), String::new());
             prop_assert!(axis.ticks.len() <= 12);
             prop_assert!((0.0..=1.0).contains(&axis.part(low)) && (0.0..=1.0).contains(&axis.part(high)));
-            let axis = Axis::of_time(from.min(to), from.max(to));
+            let axis = Axis::of_time(&(from.min(to)..from.max(to)));
             prop_assert!(axis.ticks.len() <= 8);
             prop_assert!(axis.ticks.iter().all(|tick| !tick.at.contains('-')));
         }

@@ -15,6 +15,8 @@ pub(crate) use columns::{Column, Columns};
 pub(crate) const COLUMNS: usize = 640;
 /// Columns of a small line.
 const SPARK_COLUMNS: usize = 60;
+/// Part of the width from which on texts of marks stand to their left.
+const LEFT_FROM: f64 = 0.8;
 /// The square in which lines are drawn, before the browser stretches it.
 const SQUARE: f64 = 1_000.0;
 /// Places of a chart where a quality is marked; neighbours become one.
@@ -43,6 +45,8 @@ pub(crate) struct Mark {
     /// In percent of the width.
     pub(crate) at: String,
     pub(crate) text: String,
+    /// Whether the text stands to its left, because there is no room to its right.
+    pub(crate) is_left: bool,
 }
 
 /// A stretch of x where values were not good.
@@ -99,7 +103,8 @@ impl Chart {
     pub(crate) fn with_marks(mut self, marks: impl IntoIterator<Item = (f64, String)>) -> Self {
         let x = &self.x;
         let inside = marks.into_iter().filter(|(at, _)| (0.0..=1.0).contains(&x.part(*at)));
-        self.marks = inside.map(|(at, text)| Mark { at: percent(x.part(at)), text }).collect();
+        let mark = |(at, text)| Mark { at: percent(x.part(at)), is_left: x.part(at) > LEFT_FROM, text };
+        self.marks = inside.map(mark).collect();
         self
     }
 }
@@ -208,6 +213,6 @@ mod tests {
     #[test]
     fn marks_outside_of_the_axis_are_left_out() {
         let drawn = chart(&[], 1.0).with_marks([(5.0, "in".to_owned()), (11.0, "out".to_owned())]);
-        assert_eq!(drawn.marks, [Mark { at: "50.00%".into(), text: "in".into() }]);
+        assert_eq!(drawn.marks, [Mark { at: "50.00%".into(), text: "in".into(), is_left: false }]);
     }
 }

@@ -1,7 +1,5 @@
 //! What the page of a sensor says: numbers become texts here.
 
-use std::ops::Range;
-
 use jiff::Timestamp;
 use mantis_schemas::{Feature, Figure, window_name};
 use mantis_signal::{Line, Zone};
@@ -67,7 +65,7 @@ impl RawView {
                 unit.map(|unit| format!(" {unit}")).unwrap_or_default(),
                 text::count(history.count)
             );
-            let x = Axis::of_time(history.times.start, last_shown(&history.times, history.last.back().map(|last| last.time_ns)));
+            let x = Axis::of_time(&history.times);
             let y = Axis::of_values((low, high), unit.unwrap_or("value, no unit declared").to_owned());
             Chart::of_columns(label, x, y, history.columns.all(), history.timing.break_ns())
         });
@@ -93,11 +91,6 @@ impl RawView {
             }),
         }
     }
-}
-
-/// The end of the time axis: without the nanosecond by which a period goes beyond the newest reading.
-fn last_shown(times: &Range<i64>, newest_ns: Option<i64>) -> i64 {
-    newest_ns.filter(|newest_ns| newest_ns.saturating_add(1) == times.end).unwrap_or(times.end)
 }
 
 fn timing(history: &History, irregular: Option<Irregular>) -> Vec<Fact> {
@@ -201,7 +194,7 @@ impl FeaturesView {
                 text::number(range.1),
                 unit_of(figure)
             );
-            let x = Axis::of_time(features.times.start, last_shown(&features.times, None));
+            let x = Axis::of_time(&features.times);
             let y = Axis::of_values(range, format!("{} {}", figure.name(), unit_of(figure)).trim_end().to_owned());
             let gap = if is_frames { f64::INFINITY } else { window_ns as f64 * 1.5 };
             let chart = match &features.points {
