@@ -285,7 +285,8 @@ impl Features {
         if self.lateness_s > LATENESS_S_MAX {
             bail!("features.lateness_s = {} is out of range: use 0 to {LATENESS_S_MAX}", self.lateness_s);
         }
-        let kept = |window: &str| parse_window(window).map_or(0, |ns| self.lateness_s.saturating_mul(1_000_000_000) / ns.unsigned_abs());
+        let kept =
+            |window: &str| parse_window(window).map_or(0, |ns| self.lateness_s.saturating_mul(1_000_000_000) / ns.unsigned_abs());
         if let Some(window) = self.windows.iter().find(|window| kept(window) > WINDOWS_KEPT_MAX) {
             bail!(
                 "features.lateness_s = {} keeps more than {WINDOWS_KEPT_MAX} windows of {window} per sensor: lower it, or leave the window out",

@@ -194,15 +194,8 @@ impl FeatureSink {
             None => {}
         }
         let now = Instant::now();
-        let progress = Progress {
-            state,
-            next,
-            unsettled: None,
-            emitted: 0,
-            last_write: now,
-            last_snapshot: now,
-            traces: Traces::default(),
-        };
+        let progress =
+            Progress { state, next, unsettled: None, emitted: 0, last_write: now, last_snapshot: now, traces: Traces::default() };
         Ok(Held { number, state: tokio::sync::Mutex::new(progress), durable: next.into(), counts: Mutex::default() })
     }
 
@@ -283,7 +276,9 @@ impl FeatureSink {
             windows.rows(&own, &offsets, 0..own.len(), &names, now_ms(), &mut published);
             published
         };
-        tokio::task::spawn_blocking(work).await.map_err(|error| Fault::retry(format!("the figures of frames were cut off ({error})")))
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Fault::retry(format!("the figures of frames were cut off ({error})")))
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<TopicPartition, Arc<Held>>> {
