@@ -355,6 +355,19 @@ impl Sink for FeatureSink {
         Durable::To(self.held().get(partition).map_or(done, durable))
     }
 
+    fn gap(&self, span: &Span) -> Result<(), Fault> {
+        if &*span.partition.topic != topics::READINGS {
+            return Ok(());
+        }
+        Err(Fault::Fatal {
+            reason: format!(
+                "the records of {} from {} to {} were removed before they could be read: the windows that they are in would be cut in \
+                 silence. Restart the worker, it says what can be done; let the topic keep its records for longer",
+                span.partition, span.from, span.next
+            ),
+        })
+    }
+
     async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
         for partition in partitions {
             let held = self.held().get(partition).cloned();
