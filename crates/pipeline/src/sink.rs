@@ -127,6 +127,15 @@ pub trait Sink: Send + Sync + 'static {
         Durable::To(done)
     }
 
+    /// Records of a partition were removed before they could be read; reading goes on behind them. The error stops the worker: for
+    /// sinks that cannot go on without them.
+    ///
+    /// # Errors
+    /// Going on would be wrong.
+    fn gap(&self, _span: &Span) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Makes durable what it holds of the partitions, because they are about to be given up. What fails or does not end in
     /// time (the road drops the call) is read again by the next owner.
     fn flush(&self, _partitions: &[TopicPartition]) -> impl Future<Output = Result<(), Fault>> + Send {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -52,7 +53,7 @@ impl Engine for Memory {
     }
 
     fn sink(&self, series: SeriesTable) -> MemoryCacheSink {
-        self.cache.sink(series)
+        self.cache.sink(series, HashMap::new())
     }
 
     fn cache(&self) -> MemoryCache {
@@ -87,7 +88,7 @@ async fn write(memory: &Memory, interner: &mut SeriesInterner, rows: &[(usize, i
     });
     let spans = [Span { partition: TopicPartition::new("mantis.readings", 0), from: 0, next: 1 }];
     let part = Part { columns: &columns, rows: 0..columns.rows(), spans: &spans, last: true };
-    let outcome = memory.cache.sink(interner.table()).write(part).await.unwrap();
+    let outcome = memory.cache.sink(interner.table(), HashMap::new()).write(part).await.unwrap();
     assert!(matches!(outcome, Outcome::Ended { .. }), "{outcome:?}");
 }
 

@@ -30,10 +30,7 @@ impl Guard {
     pub(crate) fn check(&self, headers: &HeaderMap, token: &str) -> Result<(), String> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();
-        // A name that somebody else points at this address would make their pages same-origin with it.
-        if !self.is_ours(host) {
-            return Err(format!("the console is not known as {host:?}: open it by its address, or add the name to http.names"));
-        }
+        self.check_host(headers)?;
         let same_origin = match text(header::ORIGIN) {
             Some(origin) => origin.strip_prefix("http://").or(origin.strip_prefix("https://")) == Some(host),
             None => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
@@ -45,6 +42,19 @@ impl Guard {
             return Err("the page is from before the last start of this process: load it again".into());
         }
         Ok(())
+    }
+
+    /// Checks under which name the console is reached: one that somebody else points at this address would make their pages
+    /// same-origin with it.
+    ///
+    /// # Errors
+    /// Why it is refused, and what to do.
+    pub(crate) fn check_host(&self, headers: &HeaderMap) -> Result<(), String> {
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if self.is_ours(host) {
+            return Ok(());
+        }
+        Err(format!("the console is not known as {host:?}: open it by its address, or add the name to http.names\n"))
     }
 
     fn is_ours(&self, host: &str) -> bool {

@@ -16,6 +16,8 @@ const ENV_PREFIX: &str = "MANTIS__";
 const FILE: &str = "mantis.toml";
 const WINDOW_NS_MAX: i64 = 366 * 86_400 * 1_000_000_000;
 const LATENESS_S_MAX: u64 = 31 * 86_400;
+/// Windows of one length that a sensor may hold open.
+const WINDOWS_KEPT_MAX: u64 = 100_000;
 
 /// All settings. What a file leaves out has the default.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -282,6 +284,14 @@ impl Features {
         }
         if self.lateness_s > LATENESS_S_MAX {
             bail!("features.lateness_s = {} is out of range: use 0 to {LATENESS_S_MAX}", self.lateness_s);
+        }
+        let kept =
+            |window: &str| parse_window(window).map_or(0, |ns| self.lateness_s.saturating_mul(1_000_000_000) / ns.unsigned_abs());
+        if let Some(window) = self.windows.iter().find(|window| kept(window) > WINDOWS_KEPT_MAX) {
+            bail!(
+                "features.lateness_s = {} keeps more than {WINDOWS_KEPT_MAX} windows of {window} per sensor: lower it, or leave the window out",
+                self.lateness_s
+            );
         }
         if !(64..=1 << 20).contains(&self.samples_max) {
             bail!("features.samples_max = {} is out of range: use 64 to {}", self.samples_max, 1 << 20);

@@ -97,6 +97,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
         WorkerName::Cache => {
             let worker = cache::Worker {
                 client,
+                cluster_id,
                 cache: site.cache.clone(),
                 raw: parts::raw_path(config),
                 features: parts::features_path(config),

@@ -85,9 +85,13 @@ fn incompressible(len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
+const LATENESS: &str = "[features]\nlateness_s = 7200\n";
+
 #[test]
 fn every_hostile_record_is_accounted_for_and_what_was_mended_comes_in_with_a_replay() {
     let folder = tempfile::tempdir().unwrap();
+    // An hour out of order is no trouble for figures either, if they are told to wait.
+    std::fs::write(folder.path().join("mantis.toml"), LATENESS).unwrap();
     let up = Up::start(folder.path(), &[]);
     let mut records = vec![
         record("press", r#"{"asset":"press","sensor":"#),
@@ -130,7 +134,7 @@ fn every_hostile_record_is_accounted_for_and_what_was_mended_comes_in_with_a_rep
 
     std::fs::write(folder.path().join("reading-v2.avsc"), SCHEMA).unwrap();
     let settings = format!(
-        "[decode]\naccepted_from = \"1960-01-01T00:00:00Z\"\naccepted_ahead_s = 8000000000\n\
+        "{LATENESS}[decode]\naccepted_from = \"1960-01-01T00:00:00Z\"\naccepted_ahead_s = 8000000000\n\
          [[schemas]]\nid = {SCHEMA_ID}\nfile = \"reading-v2.avsc\"\n"
     );
     std::fs::write(folder.path().join("mantis.toml"), settings).unwrap();

@@ -22,6 +22,7 @@ use mantis_workers::{
 fn start(broker: &TestBroker, cache: &MemoryCache) -> Running<Result<(), WorkerError>> {
     let worker = Worker {
         client: broker.client.clone(),
+        cluster_id: broker.cluster_id.clone(),
         cache: cache.clone(),
         raw: broker.dir.path().join("raw.db"),
         features: broker.dir.path().join("features.db"),

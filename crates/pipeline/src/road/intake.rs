@@ -41,18 +41,21 @@ where
         }
     }
 
-    pub(super) fn gap(&mut self, span: Span) {
-        let Some(partition) = self.partitions.get_mut(&span.partition) else { return };
+    pub(super) fn gap(&mut self, span: Span) -> Result<(), Stopped> {
+        let Some(partition) = self.partitions.get_mut(&span.partition) else { return Ok(()) };
         if partition.leaving || !matches!(partition.position, Position::Reading) || span.next <= partition.read {
-            return;
+            return Ok(());
         }
         readable(partition, &span.partition, &self.status);
         let from = std::mem::replace(&mut partition.read, span.next);
-        self.status.gap(&Span { partition: span.partition.clone(), from, next: span.next });
+        let gap = Span { partition: span.partition.clone(), from, next: span.next };
+        self.status.gap(&gap);
+        self.ends.sink.gap(&gap).map_err(|fault| Stopped::Sink(fault.to_string()))?;
         let owner = Owner { partition: span.partition, epoch: partition.epoch };
         if let Some(lane) = self.lanes.get_mut(partition.lane) {
             lane.push(Stretch { owner, from, next: span.next, records: None });
         }
+        Ok(())
     }
 
     /// Notes that the source cannot read a partition; it tries again by itself.

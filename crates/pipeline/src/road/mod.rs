@@ -224,7 +224,7 @@ where
             Event::Revoked(partitions) => self.revoked(source, partitions).await?,
             Event::Lost(partitions) => self.lost(partitions),
             Event::Records(batch) => self.records(batch),
-            Event::Gap(span) => self.gap(span),
+            Event::Gap(span) => self.gap(span)?,
             Event::Unreadable(partition, reason) => self.unreadable(&partition, &reason),
         }
         Ok(())

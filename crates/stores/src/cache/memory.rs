@@ -1,13 +1,13 @@
 //! The embedded cache: in the memory of its process, empty after a start and then filled from the stores.
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::{BTreeMap, HashMap, btree_map},
     fmt,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
-use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Sink, Span, Start};
+use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Sink, Span, Start, TopicPartition};
 use mantis_schemas::{Feature, Series, SeriesId, SeriesTable};
 
 use super::{
@@ -53,9 +53,10 @@ impl MemoryCache {
         Self { entries: Arc::default(), config, clock: Arc::new(clock) }
     }
 
-    /// Its writing end, for rows whose ids are those of `series`.
-    pub fn sink(&self, series: SeriesTable) -> MemoryCacheSink {
-        MemoryCacheSink { cache: self.clone(), series }
+    /// Its writing end, for rows whose ids are those of `series`. `seeded` says up to where the stores had come that it was filled
+    /// from: reading begins there or at the committed offset, whichever is lower, and without a position at the log's start.
+    pub fn sink(&self, series: SeriesTable, seeded: HashMap<TopicPartition, i64>) -> MemoryCacheSink {
+        MemoryCacheSink { cache: self.clone(), series, seeded }
     }
 
     /// Takes readings out of a store, under the same rule as those of the log: the order of the two does not matter.
@@ -132,13 +133,19 @@ impl Cache for MemoryCache {
 pub struct MemoryCacheSink {
     cache: MemoryCache,
     series: SeriesTable,
+    seeded: HashMap<TopicPartition, i64>,
 }
 
 impl Sink for MemoryCacheSink {
     type Columns = ValueColumns;
 
     async fn start(&self, assigned: &[Assigned]) -> Result<Vec<Start>, Fault> {
-        Ok(vec![Start::Committed; assigned.len()])
+        let start = |assigned: &Assigned| {
+            let seeded = self.seeded.get(&assigned.partition).copied().unwrap_or(assigned.log_start);
+            // What the log no longer has is in the stores, or lost to them as well.
+            Start::At(assigned.committed.map_or(seeded, |committed| committed.min(seeded)).max(assigned.log_start))
+        };
+        Ok(assigned.iter().map(start).collect())
     }
 
     async fn write(&self, part: Part<'_, ValueColumns>) -> Result<Outcome, Fault> {

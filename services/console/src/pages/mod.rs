@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use askama::Template;
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
@@ -88,8 +88,20 @@ pub(crate) fn routes<S: Site>(console: Arc<Console<S>>) -> Router {
         .route("/console/icon.svg", get(static_files::icon))
         .fallback(async || not_found("There is no such page."))
         .layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(console.clone(), of_our_names::<S>))
         .layer(middleware::from_fn(with_headers))
         .with_state(console)
+}
+
+/// A name that somebody else points at this address would let their pages read ours.
+async fn of_our_names<S: Site>(State(console): State<Arc<Console<S>>>, request: Request, next: Next) -> Response {
+    // Only browsers can be led here by a foreign name, and they all say which.
+    let named = request.headers().contains_key(header::HOST);
+    match console.guard.check_host(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(_) if !named => next.run(request).await,
+        Err(why) => (StatusCode::FORBIDDEN, why).into_response(),
+    }
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {

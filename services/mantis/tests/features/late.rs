@@ -125,7 +125,7 @@ fn a_backlog_behind_the_lateness_is_counted_kept_and_listed_and_changes_no_row()
     assert_eq!(rows as u64, late);
     assert!(letters.iter().all(|letter| letter["group"] == "mantis-features"));
     // Raw they are stored like any other.
-    let account = json(folder.path(), &["audit", "--wait", "60"], 0);
+    let account = json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
     assert_eq!(account["proved"], true, "{account}");
     assert_eq!(account["stored"], cut.readings.0 + cut.readings.1);
     up.stop();

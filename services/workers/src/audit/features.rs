@@ -21,7 +21,7 @@ use crate::{
     timescale,
 };
 
-/// Rows of features that the log may bring; each takes about 60 bytes of the audit's memory.
+/// Rows of features that the log may bring; each takes about 100 bytes of the audit's memory.
 const EXPECTED_MAX: usize = 20_000_000;
 /// Rows that are computed together.
 const ROWS_MAX: usize = 20_000;

@@ -1,8 +1,9 @@
 //! Fills a cache from the stores.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
-use mantis_pipeline::Fault;
+use mantis_pipeline::{Fault, TopicPartition};
+use mantis_schemas::topics;
 use mantis_stores::{
     cache::memory::MemoryCache,
     features::{FeatureReader, sqlite::SqliteFeatureReader},
@@ -12,20 +13,33 @@ use mantis_stores::{
     },
 };
 
-use crate::WorkerError;
+use crate::{WorkerError, raw, timescale};
 
 /// Rows that are read and held at a time.
 const PAGE_ROWS: usize = 1_000;
 
-/// The newest reading of each series and the newest feature of each of its windows. A store that is not there yet has none.
-pub(super) async fn from_stores(cache: &MemoryCache, raw: &Path, features: &Path) -> Result<(), WorkerError> {
-    if let Some(raw) = there(SqliteRawReader::open(raw))? {
-        readings(cache, &raw).await?;
+/// The newest reading of each series and the newest feature of each of its windows; returns up to where the stores had come
+/// before. A store that is not there yet has none.
+pub(super) async fn from_stores(
+    cache: &MemoryCache,
+    raw_store: &Path,
+    feature_store: &Path,
+    cluster_id: &str,
+) -> Result<HashMap<TopicPartition, i64>, WorkerError> {
+    let mut positions = HashMap::new();
+    let mut note = |ledger: Vec<(String, i32, i64)>, topic: &str| {
+        let of_topic = ledger.into_iter().filter(|(found, ..)| found == topic);
+        positions.extend(of_topic.map(|(topic, partition, next)| (TopicPartition::new(topic, partition), next)));
+    };
+    if let Some(store) = there(SqliteRawReader::open(raw_store))? {
+        note(store.ledger(cluster_id, raw::GROUP).await?, topics::READINGS);
+        readings(cache, &store).await?;
     }
-    if let Some(features) = there(SqliteFeatureReader::open(features))? {
-        self::features(cache, &features).await?;
+    if let Some(store) = there(SqliteFeatureReader::open(feature_store))? {
+        note(store.ledger(cluster_id, timescale::GROUP).await?, topics::FEATURES);
+        features(cache, &store).await?;
     }
-    Ok(())
+    Ok(positions)
 }
 
 async fn readings(cache: &MemoryCache, store: &impl RawReader) -> Result<(), Fault> {

@@ -22,6 +22,8 @@ pub const TOPICS: [&str; 2] = [topics::FEATURES, topics::READINGS];
 pub struct Worker {
     /// How Kafka is reached.
     pub client: ClientConfig,
+    /// The cluster whose positions the stores' ledgers keep.
+    pub cluster_id: String,
     /// The cache; its clones are read by others.
     pub cache: MemoryCache,
     /// The raw store that the cache is filled from at the start, if it is there.
@@ -39,18 +41,18 @@ pub struct Worker {
 impl Worker {
     /// Fills the cache with what the stores have, then works until `shutdown`, or until going on would be wrong.
     ///
-    /// What lies in the log behind the stores comes again, or comes first, from the group's committed offset; the guard of
-    /// the cache sorts it out.
+    /// What lies in the log behind the stores is read from there, whatever was committed; what comes twice, the guard of the
+    /// cache sorts out.
     ///
     /// # Errors
     /// A store cannot be opened or read, Kafka's settings cannot be used, or an end of the road has failed for good.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
-        let Self { client, cache, raw, features, decoder, limits, status } = self;
-        tokio::select! {
-            filled = fill::from_stores(&cache, &raw, &features) => filled?,
+        let Self { client, cluster_id, cache, raw, features, decoder, limits, status } = self;
+        let seeded = tokio::select! {
+            filled = fill::from_stores(&cache, &raw, &features, &cluster_id) => filled?,
             () = shutdown.cancelled() => return Ok(()),
-        }
-        let sink = cache.sink(decoder.series());
+        };
+        let sink = cache.sink(decoder.series(), seeded);
         Road { client: &client, group: GROUP, topics: &TOPICS, limits, status }.run(decoder, sink, shutdown).await
     }
 }

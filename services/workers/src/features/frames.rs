@@ -50,7 +50,7 @@ impl FrameWindows {
         Self { sensors, planner: SpectrumPlanner::default(), declared: Vec::new(), samples: Vec::new() }
     }
 
-    /// Gives out a row for each frame that is not of bad quality; returns how many of them are.
+    /// Gives out a row for each frame.
     pub(super) fn rows(
         &mut self,
         frames: &FrameColumns,
@@ -59,19 +59,16 @@ impl FrameWindows {
         names: &[Arc<Series>],
         processed_ms: i64,
         published: &mut Vec<Published>,
-    ) -> usize {
-        let mut bad = 0;
+    ) {
         for index in rows {
             let frame = frames.frame(index);
             let Some(series) = names.get(frame.series.index()) else { continue };
-            if frame.quality == Quality::Bad {
-                bad += 1;
-                continue;
-            }
             self.samples.clear();
             self.samples.extend(frame.format.values(frame.scale, frame.samples));
             self.declare(frame.series.index(), series);
             let Some(Some(declared)) = self.declared.get(frame.series.index()) else { continue };
+            // A frame of bad quality has a row without figures, which replaces that of the same frame sent as good.
+            let usable = frame.quality != Quality::Bad;
             let features = declared.analyzer.features(&mut self.planner, &self.samples, frame.sample_rate_hz, declared.shaft_hz);
             let count = self.samples.len() as i64;
             let length_ns = (count as f64 * 1e9 / frame.sample_rate_hz).round();
@@ -80,9 +77,9 @@ impl FrameWindows {
                 start_ns: frame.start_ns,
                 end_ns: frame.start_ns.saturating_add(length_ns as i64),
                 version: FRAME_VERSION as i32,
-                count,
+                count: if usable { count } else { 0 },
                 uncertain: if frame.quality == Quality::Uncertain { count } else { 0 },
-                bad: 0,
+                bad: if usable { 0 } else { count },
                 coverage: Some(1.0),
                 exact: true,
                 provisional: false,
@@ -91,7 +88,7 @@ impl FrameWindows {
                 ..Feature::default()
             };
             // A frame that has no figures (too long, or beyond a double) still has a row that says so.
-            if let Ok(features) = features {
+            if let (true, Ok(features)) = (usable, features) {
                 row.figures = figures(&features.scalar);
                 row.figures.set(Figure::SampleRateHz, Some(frame.sample_rate_hz));
                 if let Some(spectrum) = &features.spectrum {
@@ -103,7 +100,6 @@ impl FrameWindows {
             }
             published.push((series.clone(), row));
         }
-        bad
     }
 
     fn declare(&mut self, index: usize, series: &Series) {

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex};
 pub use config::{FeatureConfig, WINDOWS_MAX};
 pub(crate) use frames::FrameDeclaration;
 use mantis_kafka::{Admin, ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer, Producer};
-use mantis_pipeline::{Limits, Shutdown, Status};
+use mantis_pipeline::{Fault, Limits, Shutdown, Status};
 use mantis_schemas::topics;
 pub(crate) use offline::Offline;
 pub use partition::Counts;
@@ -83,7 +83,7 @@ impl Worker {
             series: decoder.series(),
             snapshots: state_topic::StateTopic::new(client.clone(), producer.clone(), cluster_id, partitions)?,
             emitter: emitter.clone(),
-            frames: Mutex::new(frames::FrameWindows::new(sensors)),
+            frames: Arc::new(Mutex::new(frames::FrameWindows::new(sensors))),
             partitions: watch.0,
         });
         let source = Consumer::new(&client, &ConsumerConfig::new(GROUP, TOPICS))?;
@@ -95,14 +95,21 @@ impl Worker {
             async move { emitter.run(&sending, stop).await }
         });
         let looking = tokio::spawn({
-            let (sink, stop) = (sink.clone(), stop.clone());
-            async move { sink.run(stop).await }
+            let (sink, stop, road) = (sink.clone(), stop.clone(), shutdown.clone());
+            async move {
+                let ended = sink.run(stop).await;
+                if ended.is_err() {
+                    road.cancel();
+                }
+                ended
+            }
         });
         let limits = Limits { lanes_max: LANES, ..limits };
         let ended =
             mantis_pipeline::run(source, decode::FeatureDecoder(decoder), sink, dead_letters, limits, status, shutdown).await;
         stop.cancel();
-        let _ = tokio::join!(looking, emitting);
-        Ok(ended?)
+        let (looked, _) = tokio::join!(looking, emitting);
+        ended?;
+        Ok(looked.map_err(|error| Fault::Fatal { reason: format!("what looks after the state has ended: {error}") })??)
     }
 }

@@ -49,7 +49,7 @@ struct Sensor {
     misplaced: bool,
 }
 
-/// Readings by what became of them, from the start of the process. `readings = good + uncertain + bad + duplicates + late`;
+/// Readings by what became of them, since the partition was taken over. `readings = good + uncertain + bad + duplicates + late`;
 /// conflicts are among the first three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {

@@ -31,8 +31,8 @@ pub(super) struct SensorState {
     pub(super) samples: Samples,
     /// Time of the newest reading.
     pub(super) watermark_ns: i64,
-    /// What lies before it is in moments alone.
-    pub(super) folded_to_ns: i64,
+    /// Samples before it are not kept one by one: what still comes of them is too late.
+    pub(super) kept_from_ns: i64,
     /// Those without a final row, and those that are in moments; by (start, length). A window whose final row is out is made
     /// again from the samples when it changes.
     pub(super) open: Vec<Open>,
@@ -89,7 +89,7 @@ impl Default for SensorState {
         Self {
             samples: Samples::default(),
             watermark_ns: i64::MIN,
-            folded_to_ns: i64::MIN,
+            kept_from_ns: i64::MIN,
             open: Vec::new(),
             next_end_ns: i64::MAX,
             irregular: Irregular::default(),
@@ -102,35 +102,31 @@ impl SensorState {
     pub(super) fn restored(
         samples: Samples,
         watermark_ns: i64,
-        folded_to_ns: i64,
+        kept_from_ns: i64,
         open: Vec<Open>,
         irregular: Irregular,
     ) -> Self {
         let not_final = open.iter().filter(|open| open.published != Published::Final);
         let next_end_ns = not_final.map(end_of).min().unwrap_or(i64::MAX);
-        Self { samples, watermark_ns, folded_to_ns, open, next_end_ns, irregular }
+        Self { samples, watermark_ns, kept_from_ns, open, next_end_ns, irregular }
     }
 
     /// Takes a reading of the record at `offset`.
     pub(super) fn take(&mut self, config: &FeatureConfig, time_ns: i64, value: f64, quality: Quality, offset: i64) -> Taken {
-        if time_ns < self.watermark_ns.saturating_sub(config.lateness_ns) {
+        // Of a time whose samples are not kept one by one it cannot be told whether it was there already.
+        if time_ns < self.watermark_ns.saturating_sub(config.lateness_ns).max(self.kept_from_ns) {
             self.irregular.late += 1;
             return Taken::Late;
         }
-        let taken = if time_ns < self.folded_to_ns {
-            self.fold_one(config, time_ns, value, quality);
-            Taken::New
-        } else {
-            match self.samples.put(time_ns, value, quality) {
-                Put::New => Taken::New,
-                Put::Replaced => {
-                    self.irregular.conflicts += 1;
-                    Taken::Conflict
-                }
-                Put::Same => {
-                    self.irregular.duplicates += 1;
-                    return Taken::Duplicate;
-                }
+        let taken = match self.samples.put(time_ns, value, quality) {
+            Put::New => Taken::New,
+            Put::Replaced => {
+                self.irregular.conflicts += 1;
+                Taken::Conflict
+            }
+            Put::Same => {
+                self.irregular.duplicates += 1;
+                return Taken::Duplicate;
             }
         };
         for window_ns in &config.windows_ns {
@@ -190,7 +186,12 @@ impl SensorState {
         self.open.retain(|open| open.published != Published::Final || open.folded.is_some() && end_of(open) > late_ns);
         // A reading that is not too late may still come for each window that holds this time.
         let first_ns = config.windows_ns.iter().map(|window_ns| start_of(*window_ns, late_ns)).min();
-        self.samples.drop_before(first_ns.unwrap_or(late_ns));
+        self.keep_from(first_ns.unwrap_or(late_ns));
+    }
+
+    fn keep_from(&mut self, time_ns: i64) {
+        self.samples.drop_before(time_ns);
+        self.kept_from_ns = self.kept_from_ns.max(time_ns);
     }
 
     /// The window of this length at this time. One that is not there is made as if its final row were out, which it is where
@@ -236,20 +237,7 @@ impl SensorState {
             folded.uncertain += slice.count(Quality::Uncertain) as u64;
             folded.bad += slice.count(Quality::Bad) as u64;
         }
-        self.samples.drop_before(to_ns);
-        self.folded_to_ns = self.folded_to_ns.max(to_ns);
-    }
-
-    /// A reading of a time whose samples are folded: it cannot be told whether it was there already.
-    fn fold_one(&mut self, config: &FeatureConfig, time_ns: i64, value: f64, quality: Quality) {
-        for window_ns in &config.windows_ns {
-            let folded = self.window(*window_ns, time_ns).folded.get_or_insert_default();
-            match quality {
-                Quality::Bad => folded.bad += 1,
-                Quality::Good | Quality::Uncertain => folded.moments.push(time_ns, value),
-            }
-            folded.uncertain += u64::from(quality == Quality::Uncertain);
-        }
+        self.keep_from(to_ns);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -42,7 +43,7 @@ pub(super) struct FeatureSink {
     pub(super) series: SeriesTable,
     pub(super) snapshots: StateTopic,
     pub(super) emitter: Arc<Emitter>,
-    pub(super) frames: Mutex<FrameWindows>,
+    pub(super) frames: Arc<Mutex<FrameWindows>>,
     pub(super) partitions: Arc<Partitions>,
 }
 
@@ -64,8 +65,8 @@ struct Progress {
     state: PartitionState,
     /// Everything before it is in the state, and what was refused of it has its dead letters.
     next: i64,
-    /// Rows of a batch are in the state, and its dead letters are still on their way: no snapshot may begin here.
-    unsettled: bool,
+    /// The end of a batch whose rows are in the state and whose dead letters are still on their way: no snapshot may begin here.
+    unsettled: Option<i64>,
     /// Rows that were emitted from it, by the emitter's count.
     emitted: u64,
     last_write: Instant,
@@ -75,17 +76,23 @@ struct Progress {
 
 impl FeatureSink {
     /// Publishes what is idle and writes the snapshots that are due, until `stop`.
-    pub(super) async fn run(&self, stop: Shutdown) {
+    ///
+    /// # Errors
+    /// Going on would be wrong.
+    pub(super) async fn run(&self, stop: Shutdown) -> Result<(), Fault> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 _ = ticks.tick() => {}
             }
             let held: Vec<_> = self.held().values().cloned().collect();
             for partition in held {
                 if let Err(fault) = self.look_after(&partition).await {
+                    if matches!(fault, Fault::Fatal { .. }) {
+                        return Err(fault);
+                    }
                     tracing::warn!(partition = partition.number, %fault, "the state could not be looked after; tried again");
                 }
             }
@@ -104,7 +111,10 @@ impl FeatureSink {
         let since_snapshot = now.duration_since(progress.last_snapshot);
         let quiet = now.duration_since(progress.last_write) >= QUIET && since_snapshot >= QUIET;
         if quiet || since_snapshot >= self.config.snapshot_interval {
-            self.snapshot(held, &mut progress).await?;
+            let written = self.snapshot(held, &mut progress).await;
+            // Also after a failure: the whole state is not written again at once.
+            progress.last_snapshot = Instant::now();
+            written?;
         }
         Ok(())
     }
@@ -120,13 +130,12 @@ impl FeatureSink {
     /// Writes a snapshot, if there is news. The partition takes no rows meanwhile, so that it costs no second copy.
     async fn snapshot(&self, held: &Held, progress: &mut Progress) -> Result<(), Fault> {
         use std::sync::atomic::Ordering;
-        if progress.unsettled || progress.next <= held.durable.load(Ordering::Acquire) {
+        if progress.unsettled.is_some() || progress.next <= held.durable.load(Ordering::Acquire) {
             return Ok(());
         }
         let acknowledged = self.emitter.acknowledged(progress.emitted);
         self.snapshots.store(held.number, progress.next, &progress.state, acknowledged).await?;
         held.durable.store(progress.next, Ordering::Release);
-        progress.last_snapshot = Instant::now();
         Ok(())
     }
 
@@ -165,21 +174,28 @@ impl FeatureSink {
                 loaded.sensors.into_iter().for_each(|(series, sensor)| state.restore(series, sensor));
                 next = offset;
             }
+            None if assigned.log_start > 0 && assigned.committed.is_some_and(|committed| committed > assigned.log_start) => {
+                return Err(Fault::Fatal {
+                    reason: format!(
+                        "there is no state of {} that this version can read, and its records before {} are gone: features computed \
+                         from what is left would be cut in silence. Check that the topic {} is there and compacted; delete it and \
+                         the offsets of the group {} to begin anew from {}",
+                        assigned.partition,
+                        assigned.log_start,
+                        topics::FEATURE_STATE,
+                        super::GROUP,
+                        assigned.log_start
+                    ),
+                });
+            }
             None if assigned.committed.is_some_and(|committed| committed > assigned.log_start) => {
                 tracing::warn!(partition = %assigned.partition, "there is no state: features are computed anew from the log's start");
             }
             None => {}
         }
         let now = Instant::now();
-        let progress = Progress {
-            state,
-            next,
-            unsettled: false,
-            emitted: 0,
-            last_write: now,
-            last_snapshot: now,
-            traces: Traces::default(),
-        };
+        let progress =
+            Progress { state, next, unsettled: None, emitted: 0, last_write: now, last_snapshot: now, traces: Traces::default() };
         Ok(Held { number, state: tokio::sync::Mutex::new(progress), durable: next.into(), counts: Mutex::default() })
     }
 
@@ -208,7 +224,7 @@ impl FeatureSink {
         let duplicates = (counts.duplicates - before.duplicates) as usize;
         let conflicts = (counts.conflicts - before.conflicts) as usize;
         let advanced = part.last && late.is_empty();
-        progress.unsettled = !advanced;
+        progress.unsettled = (!advanced).then_some(span.next);
         if advanced {
             progress.next = span.next;
         }
@@ -224,7 +240,7 @@ impl FeatureSink {
     /// Where reading has to go on, if not at the span. A batch that went into the state and never ended makes the state
     /// worthless: the snapshot is loaded again.
     async fn elsewhere(&self, held: &Held, progress: &mut Progress, span: &Span) -> Result<Option<i64>, Fault> {
-        if progress.unsettled {
+        if progress.unsettled.is_some() {
             let log_start = progress.next.min(held.durable.load(std::sync::atomic::Ordering::Acquire));
             let assigned = Assigned {
                 partition: span.partition.clone(),
@@ -233,6 +249,7 @@ impl FeatureSink {
                 log_end: i64::MAX,
             };
             *progress = self.load(&assigned).await?.state.into_inner();
+            *held.counts.lock().unwrap_or_else(PoisonError::into_inner) = Counts::default();
         }
         Ok((progress.next != span.from).then_some(progress.next))
     }
@@ -240,17 +257,28 @@ impl FeatureSink {
     async fn take_frames(&self, frames: &FrameColumns, part: &Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
         let FeatureInput { offsets, traces, .. } = part.columns;
         self.emitter.room().await?;
-        let mut published: Vec<Published> = Vec::new();
-        {
-            let names = self.series.read();
-            let mut windows = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-            windows.rows(frames, offsets, part.rows.clone(), &names, now_ms(), &mut published);
-        }
+        let published = self.frame_rows(frames, offsets, part.rows.clone()).await?;
         let trace = |offset: i64| Some(traces.iter().find(|(at, _)| *at == offset)?.1.clone());
         let traced = published.into_iter().map(|(series, row)| Emission { trace: trace(row.revision), series, row });
         let emitted = self.emitter.give(traced.collect());
         self.emitter.acknowledged(emitted).await?;
         Ok(Outcome::Ended { written: part.rows.len(), duplicates: 0, conflicts: 0, rejected: Vec::new(), advanced: part.last })
+    }
+
+    /// The rows of frames. Spectra take long enough to keep others from their turn, so they are not made on the runtime.
+    async fn frame_rows(&self, frames: &FrameColumns, offsets: &[i64], rows: Range<usize>) -> Result<Vec<Published>, Fault> {
+        let mut own = FrameColumns::default();
+        rows.clone().for_each(|row| own.push(frames.frame(row)));
+        let (offsets, names, windows) = (offsets[rows].to_vec(), self.series.read().clone(), self.frames.clone());
+        let work = move || {
+            let mut published = Vec::new();
+            let mut windows = windows.lock().unwrap_or_else(PoisonError::into_inner);
+            windows.rows(&own, &offsets, 0..own.len(), &names, now_ms(), &mut published);
+            published
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Fault::retry(format!("the figures of frames were cut off ({error})")))
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<TopicPartition, Arc<Held>>> {
@@ -273,6 +301,16 @@ impl Sink for FeatureSink {
     type Columns = FeatureInput;
 
     async fn start(&self, assigned: &[Assigned]) -> Result<Vec<Start>, Fault> {
+        let (known, now) = (self.snapshots.partitions, self.snapshots.partitions_now().await?);
+        if known != now {
+            return Err(Fault::Fatal {
+                reason: format!(
+                    "{} has {now} partitions and had {known} when this worker started: assets move between them. Restart it; it \
+                     then says what becomes of its state",
+                    topics::READINGS
+                ),
+            });
+        }
         let mut starts = Vec::with_capacity(assigned.len());
         for assigned in assigned {
             if &*assigned.partition.topic != topics::READINGS {
@@ -301,9 +339,10 @@ impl Sink for FeatureSink {
             let held = self.held().get(&span.partition).cloned();
             let Some(held) = held else { continue };
             let mut progress = held.state.lock().await;
-            if progress.next == span.from {
+            let settles = progress.unsettled.is_none_or(|end| end == span.next);
+            if progress.next == span.from && settles {
                 progress.next = span.next;
-                progress.unsettled = false;
+                progress.unsettled = None;
             } else if progress.next != span.next {
                 return Ok(Some(vec![(span.partition.clone(), progress.next)]));
             }
@@ -314,6 +353,19 @@ impl Sink for FeatureSink {
     fn durable(&self, partition: &TopicPartition, done: i64) -> Durable {
         let durable = |held: &Arc<Held>| held.durable.load(std::sync::atomic::Ordering::Acquire);
         Durable::To(self.held().get(partition).map_or(done, durable))
+    }
+
+    fn gap(&self, span: &Span) -> Result<(), Fault> {
+        if &*span.partition.topic != topics::READINGS {
+            return Ok(());
+        }
+        Err(Fault::Fatal {
+            reason: format!(
+                "the records of {} from {} to {} were removed before they could be read: the windows that they are in would be cut in \
+                 silence. Restart the worker, it says what can be done; let the topic keep its records for longer",
+                span.partition, span.from, span.next
+            ),
+        })
     }
 
     async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {

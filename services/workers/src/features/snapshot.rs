@@ -1,7 +1,7 @@
 //! A partition's state as bytes. Pure.
 //!
-//! A snapshot is a sequence of chunks, each a sequence of sensors. Numbers are little endian, lengths and differences varints
-//! (LEB128, signed ones zigzag). A sensor: asset, sensor, watermark, folded-to; its windows (length, start, revision,
+//! A snapshot is a sequence of sensors, cut into chunks anywhere. Numbers are little endian, lengths and differences varints
+//! (LEB128, signed ones zigzag). A sensor: asset, sensor, watermark, kept-from; its windows (length, start, revision,
 //! published, moments if folded); its duplicates, conflicts and late readings; its samples (number, whether all are good, differences of times, values, qualities).
 
 use mantis_schemas::{Quality, Series, is_name};
@@ -16,7 +16,7 @@ use super::{
 
 /// Version of this layout.
 const FORMAT: u32 = 1;
-/// A chunk is closed when it reaches this size; a sensor is never cut, and takes 17 bytes per sample at most.
+/// Size of a chunk, far below the largest record of the topic.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// A sample takes at least a byte of time and its value.
 const SAMPLE_BYTES_MIN: usize = 9;
@@ -72,12 +72,12 @@ fn definition() -> (u32, u32) {
     (SCALAR_VERSION, MOMENTS_VERSION)
 }
 
-/// Appends a sensor to a chunk.
+/// Appends a sensor.
 pub(super) fn encode(out: &mut Vec<u8>, series: &Series, state: &SensorState) {
     text(out, &series.asset);
     text(out, &series.sensor);
     out.extend(state.watermark_ns.to_le_bytes());
-    out.extend(state.folded_to_ns.to_le_bytes());
+    out.extend(state.kept_from_ns.to_le_bytes());
     unsigned(out, state.open.len() as u64);
     for open in &state.open {
         unsigned(out, open.window_ns.unsigned_abs());
@@ -107,36 +107,42 @@ pub(super) fn encode(out: &mut Vec<u8>, series: &Series, state: &SensorState) {
     }
 }
 
-/// Reads the sensors of a chunk. `None` if the bytes are not a chunk. Windows that are no longer configured are left out.
-pub(super) fn decode(config: &FeatureConfig, mut chunk: &[u8], mut sensor: impl FnMut(Series, SensorState)) -> Option<()> {
-    let bytes = &mut chunk;
-    while !bytes.is_empty() {
-        let series = Series { asset: take_name(bytes)?, sensor: take_name(bytes)? };
-        let (watermark_ns, folded_to_ns) = (i64::from_le_bytes(take(bytes)?), i64::from_le_bytes(take(bytes)?));
-        let mut open = Vec::new();
-        for _ in 0..take_unsigned(bytes)? {
-            let window = take_open(bytes)?;
-            if config.windows_ns.contains(&window.window_ns) {
-                open.push(window);
-            }
-        }
-        let irregular =
-            Irregular { duplicates: take_unsigned(bytes)?, conflicts: take_unsigned(bytes)?, late: take_unsigned(bytes)? };
-        let count = take_unsigned(bytes)?;
-        let all_good = take::<1>(bytes)? == [1];
-        // A damaged count asks for no more room than its chunk could fill.
-        let room = usize::try_from(count).unwrap_or(usize::MAX).min(bytes.len() / SAMPLE_BYTES_MIN);
-        let mut samples = Samples::with_room(room);
-        let mut time_ns = 0_i64;
-        for _ in 0..count {
-            time_ns = time_ns.wrapping_add(take_signed(bytes)?);
-            let value = f64::from_le_bytes(take(bytes)?);
-            let quality = if all_good { Quality::Good } else { take_quality(bytes)? };
-            samples.put(time_ns, value, quality);
-        }
-        sensor(series, SensorState::restored(samples, watermark_ns, folded_to_ns, open, irregular));
+/// Reads the sensors that are whole, and takes their bytes away. Windows that are no longer configured are left out.
+pub(super) fn decode(config: &FeatureConfig, bytes: &mut Vec<u8>, mut sensor: impl FnMut(Series, SensorState)) {
+    let mut rest = bytes.as_slice();
+    let mut read = 0;
+    while let Some((series, state)) = take_sensor(config, &mut rest) {
+        sensor(series, state);
+        read = bytes.len() - rest.len();
     }
-    Some(())
+    bytes.drain(..read);
+}
+
+fn take_sensor(config: &FeatureConfig, bytes: &mut &[u8]) -> Option<(Series, SensorState)> {
+    let series = Series { asset: take_name(bytes)?, sensor: take_name(bytes)? };
+    let (watermark_ns, kept_from_ns) = (i64::from_le_bytes(take(bytes)?), i64::from_le_bytes(take(bytes)?));
+    let mut open = Vec::new();
+    for _ in 0..take_unsigned(bytes)? {
+        let window = take_open(bytes)?;
+        if config.windows_ns.contains(&window.window_ns) {
+            open.push(window);
+        }
+    }
+    let irregular =
+        Irregular { duplicates: take_unsigned(bytes)?, conflicts: take_unsigned(bytes)?, late: take_unsigned(bytes)? };
+    let count = take_unsigned(bytes)?;
+    let all_good = take::<1>(bytes)? == [1];
+    // A damaged count asks for no more room than its bytes could fill.
+    let room = usize::try_from(count).unwrap_or(usize::MAX).min(bytes.len() / SAMPLE_BYTES_MIN);
+    let mut samples = Samples::with_room(room);
+    let mut time_ns = 0_i64;
+    for _ in 0..count {
+        time_ns = time_ns.wrapping_add(take_signed(bytes)?);
+        let value = f64::from_le_bytes(take(bytes)?);
+        let quality = if all_good { Quality::Good } else { take_quality(bytes)? };
+        samples.put(time_ns, value, quality);
+    }
+    Some((series, SensorState::restored(samples, watermark_ns, kept_from_ns, open, irregular)))
 }
 
 fn take_open(bytes: &mut &[u8]) -> Option<Open> {

@@ -51,6 +51,11 @@ impl StateTopic {
         Ok(Self { client, admin, producer, cluster_id, partitions, next_slot: Mutex::new(vec!['a'; partitions]) })
     }
 
+    /// Partitions that the readings have now.
+    pub(super) async fn partitions_now(&self) -> Result<usize, Fault> {
+        Ok(self.admin.partitions(topics::READINGS).await?.len())
+    }
+
     /// The whole snapshot with the highest offset, if there is one.
     pub(super) async fn load(&self, config: &FeatureConfig, partition: i32) -> Result<Option<Loaded>, Fault> {
         let place = TopicPartition::new(topics::FEATURE_STATE, partition);
@@ -88,6 +93,8 @@ impl StateTopic {
         state: &PartitionState,
         before_manifest: impl Future<Output = Result<(), Fault>>,
     ) -> Result<(), Fault> {
+        // First this: a snapshot that cannot be closed is not begun.
+        before_manifest.await?;
         let slot = self.slot(partition);
         let mut manifest = Manifest::new(self.cluster_id.clone(), self.partitions, offset);
         let sensors = state.sensors();
@@ -95,18 +102,18 @@ impl StateTopic {
         let (mut chunk, mut chunks, mut first) = (Vec::new(), Vec::new(), None);
         for (series, sensor) in sensors {
             snapshot::encode(&mut chunk, series, sensor);
-            if chunk.len() >= CHUNK_BYTES {
-                chunks.push(chunk_record(partition, slot, &mut manifest, std::mem::take(&mut chunk)));
-            }
-            if chunks.len() == CHUNKS_PER_SEND_MAX {
-                first = first.or(self.send(&std::mem::take(&mut chunks)).await?);
+            while chunk.len() >= CHUNK_BYTES {
+                let rest = chunk.split_off(CHUNK_BYTES);
+                chunks.push(chunk_record(partition, slot, &mut manifest, std::mem::replace(&mut chunk, rest)));
+                if chunks.len() == CHUNKS_PER_SEND_MAX {
+                    first = first.or(self.send(&std::mem::take(&mut chunks)).await?);
+                }
             }
         }
         if !chunk.is_empty() {
             chunks.push(chunk_record(partition, slot, &mut manifest, chunk));
         }
         first = first.or(self.send(&chunks).await?);
-        before_manifest.await?;
         manifest.first_chunk = first.unwrap_or(-1);
         let json = serde_json::to_vec(&manifest)
             .map_err(|error| Fault::Fatal { reason: format!("a manifest cannot be written: {error}") })?;
@@ -158,7 +165,7 @@ impl StateTopic {
         manifest: &Manifest,
         at: i64,
     ) -> Result<Option<Vec<(Series, SensorState)>>, Fault> {
-        let mut sensors = Vec::new();
+        let (mut sensors, mut bytes) = (Vec::new(), Vec::new());
         let mut read = Manifest { chunks: 0, checksum: 0, ..manifest.clone() };
         if manifest.chunks > 0 {
             let mut reader = Reader::open(&self.client, place.clone(), manifest.first_chunk.max(0), at)?;
@@ -170,13 +177,13 @@ impl StateTopic {
                         continue;
                     }
                     read.add(payload);
-                    if snapshot::decode(config, payload, |series, state| sensors.push((series, state))).is_none() {
-                        return Ok(None);
-                    }
+                    bytes.extend_from_slice(payload);
+                    snapshot::decode(config, &mut bytes, |series, state| sensors.push((series, state)));
                 }
             }
         }
-        Ok((read == *manifest).then_some(sensors))
+        let whole = read == *manifest && bytes.is_empty() && sensors.len() as u64 == manifest.sensors;
+        Ok(whole.then_some(sensors))
     }
 
     fn slot(&self, partition: i32) -> char {

@@ -30,7 +30,7 @@ pub struct SensorAccount {
 }
 
 impl Watch {
-    /// Readings by what became of them, over the partitions that the worker owns, since its process started.
+    /// Readings by what became of them, over the partitions that the worker owns, since it has owned them.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|held| sum.add(&held.counts()));
