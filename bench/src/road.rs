@@ -5,11 +5,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::DecoderConfig;
-use mantis_stores::raw::{
-    RawReader as _,
-    sqlite::{Retention, SqliteRawReader},
-};
-use mantis_workers::raw::{GROUP, RecordDecoder, Worker};
+use mantis_stores::raw::{RawReader as _, sqlite::SqliteRawReader};
+use mantis_workers::raw::{GROUP, Kept, RecordDecoder, Worker};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -47,7 +44,7 @@ pub async fn run(args: &Args) -> Result<Vec<Figure>> {
             client: broker.client.clone(),
             cluster_id: broker.cluster_id.clone(),
             store: store.clone(),
-            retention: Retention { from_ns: None, bytes_max: None },
+            kept: Kept::default(),
             decoder,
             limits: Limits { rows_max: BATCH_ROWS, ..Limits::default() },
             status: Arc::<Status>::default(),

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use crate::{
-    Event, FeatureColumns, FrameColumns, ReadingColumns, Reject, RowReject, SeriesInterner, SeriesTable, events, features::FeatureWriter, frames::FrameWriter,
-    framing::Framed, known, plan::Plan, readings::ReadingWriter, reject,
+    Event, FeatureColumns, FrameColumns, ReadingColumns, Reject, RowReject, SeriesInterner, SeriesTable, events,
+    features::FeatureWriter, frames::FrameWriter, framing::Framed, known, plan::Plan, readings::ReadingWriter, reject,
 };
 
 /// Longest list of rows in one record, unless configured otherwise.
@@ -198,13 +198,8 @@ impl Decoder {
             Framed::SingleObject { fingerprint, body } => (self.plans.by_fingerprint(fingerprint)?, body),
             Framed::Confluent { id, body } => (self.plans.by_id(id)?, body),
         };
-        let writer = FeatureWriter {
-            interner: &mut self.interner,
-            rows_max: self.rows_per_record_max,
-            key: meta.key,
-            into,
-            rejects,
-        };
+        let writer =
+            FeatureWriter { interner: &mut self.interner, rows_max: self.rows_per_record_max, key: meta.key, into, rejects };
         writer.avro(plan.0, plan.1).map_err(Reject::clone)
     }
 

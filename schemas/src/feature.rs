@@ -172,8 +172,14 @@ impl FeatureColumns {
 
 /// The length of a window as people write it: `10s`, `1m`, `1d`; `frame` for 0.
 pub fn window_name(window_ns: i64) -> String {
-    const UNITS: [(i64, &str); 6] =
-        [(86_400_000_000_000, "d"), (3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms"), (1, "ns")];
+    const UNITS: [(i64, &str); 6] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1, "ns"),
+    ];
     if window_ns == 0 {
         return "frame".into();
     }
@@ -206,9 +212,14 @@ mod tests {
 
     #[test]
     fn a_window_is_named_as_people_write_it_and_read_back() {
-        for (window_ns, name) in
-            [(10_000_000_000, "10s"), (60_000_000_000, "1m"), (90_000_000_000, "90s"), (86_400_000_000_000, "1d"), (0, "frame"), (7, "7ns")]
-        {
+        for (window_ns, name) in [
+            (10_000_000_000, "10s"),
+            (60_000_000_000, "1m"),
+            (90_000_000_000, "90s"),
+            (86_400_000_000_000, "1d"),
+            (0, "frame"),
+            (7, "7ns"),
+        ] {
             assert_eq!(window_name(window_ns), name);
             assert_eq!(parse_window(name), Some(window_ns));
         }

@@ -383,7 +383,10 @@ mod tests {
                 "two fields of `R`",
             ),
             (reading(r#""long""#, &format!(r#"{sensor},{{"name":"quality","type":"double"}}"#)), "does not hold a word"),
-            (r#"{"type":"record","name":"R","fields":[{"name":"x","type":"int"}]}"#.into(), "is no reading, frame, event or feature"),
+            (
+                r#"{"type":"record","name":"R","fields":[{"name":"x","type":"int"}]}"#.into(),
+                "is no reading, frame, event or feature",
+            ),
             (r#"{"type":"record","name":"R","fields":[{"name":"readings","type":"int"}]}"#.into(), "is not an array"),
             (r#"{"type":"record","name":"R","fields":[{"name":"body","type":"int"}]}"#.into(), "is not a union"),
             (r#""string""#.into(), "it is not a record"),

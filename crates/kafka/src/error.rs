@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mantis_pipeline::{Fault, SourceError};
+use mantis_pipeline::{Fault, SourceError, TopicPartition};
 use rdkafka::{bindings::rd_kafka_resp_err_t as Native, error::KafkaError, types::RDKafkaErrorCode};
 
 use crate::raw;
@@ -71,6 +71,14 @@ impl From<Error> for Fault {
     }
 }
 
+/// What to do about a log that is damaged at `offset`.
+pub(crate) fn damage(partition: &TopicPartition, offset: i64) -> String {
+    format!(
+        "the log of {partition} is damaged at offset {offset} and is not read on: restore that segment on the broker (its log \
+         names the place), or give the records up with kafka-delete-records, which then count as a gap"
+    )
+}
+
 /// librdkafka's error code: negative for its own, positive for a broker's. Kept as a number because a broker may send
 /// one that this version does not know.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,6 +112,13 @@ impl Code {
 
     pub(crate) fn is_error(self) -> bool {
         self != Self::NONE
+    }
+
+    /// Whether bytes of the log are not what was written: as the client sees it, or as a broker says.
+    pub(crate) fn is_damage(self) -> bool {
+        const BAD_MESSAGE: i32 = Native::RD_KAFKA_RESP_ERR__BAD_MSG as i32;
+        const CORRUPT: i32 = Native::RD_KAFKA_RESP_ERR_INVALID_MSG as i32;
+        matches!(self.0, BAD_MESSAGE | CORRUPT)
     }
 
     fn kind(self) -> Kind {

@@ -3,7 +3,7 @@
 //! * [`Consumer`]: a [`Source`](mantis_pipeline::Source) that hands out batches of borrowed payloads per partition;
 //! * [`Producer`]: idempotent, every delivery awaited; [`DeadLetterProducer`] keeps dead letters with it;
 //! * [`Admin`]: topics, positions, groups;
-//! * [`Reader`]: a range of one partition, without a group.
+//! * [`Reader`]: a range of one partition, without a group; [`letters`] finds dead letters with it and sends them again.
 //!
 //! All of them are built from a [`ClientConfig`]. `raw` is the one module with unsafe code.
 
@@ -13,6 +13,7 @@ mod config;
 mod consumer;
 pub mod dead_letter;
 mod error;
+pub mod letters;
 mod logs;
 mod polled;
 mod positions;

@@ -1,13 +1,13 @@
 //! A range of one partition, read without a group: for audits, lists and tests.
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use mantis_pipeline::TopicPartition;
 use tokio::time::timeout;
 
 use crate::{
     ClientConfig, Error, MessageBatch,
-    error::Code,
+    error::{Code, damage},
     raw::{Client, Message, Queue, Reading},
 };
 
@@ -19,7 +19,7 @@ const WAIT_MS: u64 = 30_000;
 /// Reads the records of one partition whose offsets are in a range, and ends.
 pub struct Reader {
     // In this order: messages and queues go before the client.
-    errors: VecDeque<Message>,
+    error: Option<Message>,
     reading: Option<Reading>,
     queue: Queue,
     client: Arc<Client>,
@@ -37,7 +37,7 @@ impl Reader {
         let client = Client::consumer(&client.reader()?)?;
         let queue = Queue::of_reader(&client);
         let reading = if from < to { Some(Reading::start(&client, &partition, from, &queue)?) } else { None };
-        Ok(Self { errors: VecDeque::new(), reading, queue, client, partition, next: from, to })
+        Ok(Self { error: None, reading, queue, client, partition, next: from, to })
     }
 
     /// The next records; `None` when everything before the range's end was read. Offsets may be missing in between
@@ -47,6 +47,9 @@ impl Reader {
     /// The range is not in the log, or the brokers gave nothing for half a minute.
     pub async fn next(&mut self) -> Result<Option<MessageBatch>, Error> {
         loop {
+            if let Some(message) = self.error.take() {
+                return Err(self.failed(&message));
+            }
             if self.next >= self.to {
                 self.reading = None;
                 return Ok(None);
@@ -61,13 +64,13 @@ impl Reader {
                 waited.map_err(|_| self.stalled())?;
                 continue;
             }
-            if let Some(batch) = self.take(taken)? {
+            if let Some(batch) = self.take(taken) {
                 return Ok(Some(batch));
             }
         }
     }
 
-    fn take(&mut self, taken: Vec<Message>) -> Result<Option<MessageBatch>, Error> {
+    fn take(&mut self, taken: Vec<Message>) -> Option<MessageBatch> {
         let mut messages = Vec::with_capacity(taken.len());
         for message in taken {
             match message.code() {
@@ -78,25 +81,28 @@ impl Reader {
                 Code::NONE => self.next = self.next.max(message.offset()),
                 // The position after the last record, past all gaps.
                 Code::PARTITION_EOF => self.next = self.next.max(message.offset()),
-                code => self.errors.push_back({
+                code => {
                     tracing::debug!(?code, "error while reading a range");
-                    message
-                }),
+                    // What comes behind it may lie behind a damaged batch, which must not be passed over.
+                    self.error = Some(message);
+                    break;
+                }
             }
         }
-        if !messages.is_empty() {
-            return Ok(Some(MessageBatch::new(self.partition.clone(), messages, Arc::clone(&self.client))));
+        if messages.is_empty() {
+            return None;
         }
-        match self.errors.pop_front() {
-            None => Ok(None),
-            Some(message) => {
-                let (partition, next, to) = (&self.partition, self.next, self.to);
-                Err(Error::with_reason(
-                    message.code(),
-                    format_args!("cannot read {partition} from {next} to {to}: {}", message.error_text()),
-                ))
-            }
+        Some(MessageBatch::new(self.partition.clone(), messages, Arc::clone(&self.client)))
+    }
+
+    fn failed(&self, message: &Message) -> Error {
+        let Self { partition, next, to, .. } = self;
+        let code = message.code();
+        let what = format_args!("cannot read {partition} from {next} to {to}: {}", message.error_text());
+        if code.is_damage() {
+            return Error::with_reason(code, format_args!("{what}; {}", damage(partition, *next)));
         }
+        Error::with_reason(code, what)
     }
 
     fn stalled(&self) -> Error {

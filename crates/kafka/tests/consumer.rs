@@ -598,3 +598,74 @@ async fn what_is_fetched_ahead_stays_within_its_bound_while_nobody_takes_it() {
     assert!(batches.iter().all(|bytes| *bytes <= 4 << 20), "{batches:?}");
     consumer.close().await;
 }
+
+/// The segment of the only topic's only partition.
+fn segment(broker: &TestBroker) -> std::path::PathBuf {
+    let topic = std::fs::read_dir(broker.dir.path().join("topics")).unwrap().next().unwrap().unwrap().path();
+    topic.join("0/00000000000000000000.log")
+}
+
+/// Inverts the last byte of a batch, by its number in the segment. Doing it again undoes it.
+fn damage(segment: &std::path::Path, batch: usize) {
+    let mut bytes = std::fs::read(segment).unwrap();
+    let mut end = 0;
+    for _ in 0..=batch {
+        let length = u32::from_be_bytes(bytes[end + 8..end + 12].try_into().unwrap());
+        end += 12 + length as usize;
+    }
+    bytes[end - 1] ^= 0xff;
+    // In place: the broker has the file open.
+    std::fs::write(segment, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_batch_is_named_never_passed_over_and_read_once_it_is_restored() {
+    let broker = TestBroker::start().await;
+    broker.topic(TOPIC, 1, &[]).await;
+    let producer = Producer::new(&broker.plain()).unwrap();
+    for number in 0..10 {
+        produce(&producer, TOPIC, 0, number..number + 1).await;
+    }
+    damage(&segment(&broker), 5);
+
+    let mut reader = Reader::open(&broker.client(), partition(0), 0, 10).unwrap();
+    let mut found = Vec::new();
+    let error = loop {
+        match within("a range", reader.next()).await {
+            Ok(batch) => found.extend(numbers(&batch.unwrap())),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert_eq!(found, (0..5).collect::<Vec<_>>());
+    assert!(error.contains("readings/0 is damaged at offset 5"), "{error}");
+
+    let mut consumer = joined(&broker, "g").await;
+    assert_eq!(read(&mut consumer, 5).await[&0], [0, 1, 2, 3, 4]);
+    let Ok(Event::Unreadable(name, reason)) = next(&mut consumer).await else { panic!("the damage is not told") };
+    assert_eq!(name, partition(0));
+    assert!(reason.contains("damaged at offset 5"), "{reason}");
+    quiet(&mut consumer).await;
+    damage(&segment(&broker), 5);
+    assert_eq!(read(&mut consumer, 5).await[&0], [5, 6, 7, 8, 9]);
+    consumer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_records_that_were_given_up_are_a_gap() {
+    let broker = TestBroker::start().await;
+    broker.topic(TOPIC, 1, &[]).await;
+    let producer = Producer::new(&broker.plain()).unwrap();
+    for number in 0..4 {
+        produce(&producer, TOPIC, 0, number..number + 1).await;
+    }
+    damage(&segment(&broker), 1);
+    let mut consumer = joined(&broker, "g").await;
+    assert_eq!(read(&mut consumer, 1).await[&0], [0]);
+    let event = next(&mut consumer).await;
+    assert!(matches!(event, Ok(Event::Unreadable(..))), "{event:?}");
+    broker.admin().delete_records(&partition(0), 2).await.unwrap();
+    let Ok(Event::Gap(gap)) = next(&mut consumer).await else { panic!("no gap") };
+    assert_eq!((gap.from, gap.next), (1, 2));
+    assert_eq!(read(&mut consumer, 2).await[&0], [2, 3]);
+    consumer.close().await;
+}

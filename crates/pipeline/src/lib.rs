@@ -30,7 +30,7 @@ pub use dead_letter::{DeadLetter, DeadLetters};
 pub use decode::{Columns, Decoder, Reason, RowReject};
 pub use limits::{Limits, Retry};
 pub use road::run;
-pub use sink::{Fault, Moved, Outcome, Part, Sink, Start};
+pub use sink::{Durable, Fault, Moved, Outcome, Part, Sink, Start};
 pub use source::{Assigned, Event, Header, Record, RecordBatch, Source, SourceError, Span, TopicPartition};
 pub use status::{PartitionStatus, Reading, Snapshot, State, Status, TopicStatus, Trouble};
 pub use stopped::Stopped;

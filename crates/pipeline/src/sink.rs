@@ -31,6 +31,15 @@ pub struct Part<'a, C> {
 /// A position that the sink's ledger holds instead of the one a write assumed.
 pub type Moved = (TopicPartition, i64);
 
+/// What a sink has made durable of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// Everything before this offset.
+    To(i64),
+    /// Its ledger is here instead of where the rows that it held begin: they are dropped, and reading goes on here.
+    Moved(i64),
+}
+
 /// How a write ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -114,8 +123,8 @@ pub trait Sink: Send + Sync + 'static {
     ///
     /// A sink that gathers rows and makes them durable together (an object, a snapshot of its state) answers where the last
     /// of these ends, and the group's offset waits for it. Asked at every commit, so it only looks.
-    fn durable(&self, _partition: &TopicPartition, done: i64) -> i64 {
-        done
+    fn durable(&self, _partition: &TopicPartition, done: i64) -> Durable {
+        Durable::To(done)
     }
 
     /// Makes durable what it holds of the partitions, because they are about to be given up. What fails or does not end in

@@ -106,6 +106,9 @@ pub enum Event<B> {
     Records(B),
     /// Records of a partition that were removed (retention) before they could be read. Reading goes on at `span.next`.
     Gap(Span),
+    /// A partition that is owned cannot be read at its position, for this reason (it says what to do). The source tries again
+    /// by itself and reports each failed attempt; records or a gap of the partition say that it is over. Others go on.
+    Unreadable(TopicPartition, String),
 }
 
 /// A failure of the source. The road logs it, keeps it as the last error, waits with backoff and goes on.

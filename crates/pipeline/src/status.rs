@@ -19,7 +19,8 @@ pub struct Snapshot {
     pub state: State,
     /// Since when it is in this state.
     pub since: SystemTime,
-    /// What is in trouble now, by place: `source`, `commit`, `start`, or a lane such as `mantis.readings#0`.
+    /// What is in trouble now, by place: `source`, `commit`, `start`, a lane such as `mantis.readings#0`, or a partition
+    /// that cannot be read such as `mantis.readings/0`.
     pub troubles: BTreeMap<String, Trouble>,
     /// The last error and when it happened, also after it has passed.
     pub last_error: Option<(String, SystemTime)>,

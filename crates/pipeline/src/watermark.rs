@@ -38,12 +38,12 @@ impl Watermark {
         self.done = at;
     }
 
-    /// What to commit, if the group does not know it yet: what is done, as far as `durable` says that it is.
+    /// What to commit, if the group does not know it yet: what is done, as far as it is durable.
     ///
     /// The first commit of an ownership may be below the group's offset: the store was restored from an older copy and
     /// its ledger says so. After that commits only go up.
-    pub(crate) fn to_commit(&self, durable: impl FnOnce(i64) -> i64) -> Option<i64> {
-        let offset = durable(self.done).min(self.done);
+    pub(crate) fn to_commit(&self, durable: i64) -> Option<i64> {
+        let offset = durable.min(self.done);
         let news = self.committed != Some(offset) && self.floor.is_none_or(|floor| offset >= floor);
         news.then_some(offset)
     }
@@ -65,18 +65,16 @@ mod tests {
 
     use super::*;
 
-    fn all(done: i64) -> i64 {
-        done
-    }
+    const ALL: i64 = i64::MAX;
 
     /// data-loss bug #2
     #[test]
     fn an_offset_behind_one_that_failed_is_not_committed() {
         let mut watermark = Watermark::new(10, Some(10));
         assert!(!watermark.ended(11, 12), "10..11 has not ended");
-        assert_eq!(watermark.to_commit(all), None);
+        assert_eq!(watermark.to_commit(ALL), None);
         assert!(watermark.ended(10, 11));
-        assert_eq!(watermark.to_commit(all), Some(11));
+        assert_eq!(watermark.to_commit(ALL), Some(11));
     }
 
     /// data-loss bug #12
@@ -87,31 +85,31 @@ mod tests {
         before.committing(50);
         before.committed(50);
         let after = Watermark::new(30, Some(30));
-        assert_eq!(after.to_commit(all), None);
+        assert_eq!(after.to_commit(ALL), None);
     }
 
     #[test]
     fn a_ledger_ahead_of_the_commit_is_committed_and_one_behind_it_takes_the_commit_back_once() {
-        assert_eq!(Watermark::new(20, Some(10)).to_commit(all), Some(20));
+        assert_eq!(Watermark::new(20, Some(10)).to_commit(ALL), Some(20));
         let mut restored = Watermark::new(5, Some(10));
-        assert_eq!(restored.to_commit(all), Some(5));
+        assert_eq!(restored.to_commit(ALL), Some(5));
         restored.committing(5);
         restored.committed(5);
         restored.ended(5, 8);
         restored.committing(8);
         restored.moved(3);
-        assert_eq!(restored.to_commit(all), None, "the group may have 8, and while it is owned a commit never goes back");
+        assert_eq!(restored.to_commit(ALL), None, "the group may have 8, and while it is owned a commit never goes back");
         restored.ended(3, 8);
-        assert_eq!(restored.to_commit(all), Some(8), "the answer to the commit of 8 never came");
+        assert_eq!(restored.to_commit(ALL), Some(8), "the answer to the commit of 8 never came");
     }
 
     #[test]
     fn what_a_sink_holds_and_has_not_made_durable_is_not_committed() {
         let mut watermark = Watermark::new(10, Some(10));
         watermark.ended(10, 30);
-        assert_eq!(watermark.to_commit(|_| 10), None);
-        assert_eq!(watermark.to_commit(|_| 20), Some(20));
-        assert_eq!(watermark.to_commit(|_| 99), Some(30), "a sink cannot know more than has ended");
+        assert_eq!(watermark.to_commit(10), None);
+        assert_eq!(watermark.to_commit(20), Some(20));
+        assert_eq!(watermark.to_commit(99), Some(30), "a sink cannot know more than has ended");
     }
 
     proptest! {

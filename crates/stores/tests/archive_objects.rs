@@ -69,7 +69,10 @@ fn quality() -> impl Strategy<Value = Quality> {
 }
 
 fn finite() -> impl Strategy<Value = f64> {
-    prop_oneof![any::<f64>().prop_filter("finite", |x| x.is_finite()), select(vec![0.0, -0.0, f64::MIN_POSITIVE, f64::MAX, 5e-324])]
+    prop_oneof![
+        any::<f64>().prop_filter("finite", |x| x.is_finite()),
+        select(vec![0.0, -0.0, f64::MIN_POSITIVE, f64::MAX, 5e-324])
+    ]
 }
 
 fn time() -> impl Strategy<Value = i64> {

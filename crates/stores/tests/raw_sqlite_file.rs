@@ -267,6 +267,68 @@ async fn a_bound_on_bytes_keeps_the_newest() {
     assert_eq!(pages(&file), pages_before, "space is used again");
 }
 
+#[tokio::test]
+async fn one_reading_far_in_the_future_or_past_costs_no_other_reading() {
+    const FAR_NS: i64 = 4_000_000_000_000_000_000;
+    for outlier_ns in [FAR_NS, -FAR_NS] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("raw.db");
+        let mut store = Store::open(&file, SqliteConfig::default()).await;
+        let columns = store.readings("flow", outlier_ns..outlier_ns + 1);
+        store.write(&columns).await.unwrap();
+        for batch in 0..10 {
+            let columns = store.readings("temp", batch * 10_000..batch * 10_000 + 10_000);
+            store.write(&columns).await.unwrap();
+        }
+        store.sink.retain(Retention { from_ns: None, bytes_max: Some(1 << 20) }).await.unwrap();
+        let reader = SqliteRawReader::open(&file).unwrap();
+        let kept = times(&reader, "temp").await;
+        assert!(kept.len() > 20_000, "{} of 100,000 were kept with an outlier at {outlier_ns}", kept.len());
+        assert_eq!(kept.last(), Some(&99_999));
+        assert_eq!(times(&reader, "flow").await.is_empty(), outlier_ns < 0, "the oldest goes, the newest stays");
+    }
+}
+
+#[tokio::test]
+async fn a_bound_on_bytes_takes_the_oldest_of_all_series_and_of_readings_and_frames_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("raw.db");
+    let mut store = Store::open(&file, SqliteConfig::default()).await;
+    // Each begins later than the one before and has another rate.
+    for (sensor, times) in [("a", 0..20_000), ("b", 10_000..30_000), ("c", 25_000..60_000)] {
+        let columns = store.readings(sensor, times);
+        store.write(&columns).await.unwrap();
+    }
+    let mut frames = FrameColumns::default();
+    for start_ns in (0..60_000).step_by(1_000) {
+        let series = store.interner.intern("pump", "vibration").unwrap();
+        let (format, quality) = (SampleFormat::I16, Quality::Good);
+        frames.push(Frame {
+            series,
+            start_ns,
+            sample_rate_hz: 1.0,
+            format,
+            scale: 1.0,
+            quality,
+            arrival_ms: 0,
+            samples: &[1; 10_000],
+        });
+    }
+    store.write(&RawColumns::Frames(frames)).await.unwrap();
+    store.sink.retain(Retention { from_ns: None, bytes_max: Some(2 << 20) }).await.unwrap();
+    let reader = SqliteRawReader::open(&file).unwrap();
+    let from = reader.retained_from().await.unwrap().unwrap();
+    assert!((1..60_000).contains(&from), "{from}");
+    for (sensor, stored) in [("a", 0..20_000), ("b", 10_000..30_000), ("c", 25_000..60_000)] {
+        let expected: Vec<_> = stored.filter(|time_ns| *time_ns >= from).collect();
+        assert_eq!(times(&reader, sensor).await, expected, "{sensor} from {from} on");
+    }
+    let vibration = Series { asset: "pump".into(), sensor: "vibration".into() };
+    let kept = reader.frames(&vibration, i64::MIN..i64::MAX, 1_000).await.unwrap();
+    let expected: Vec<_> = (0..60_000).step_by(1_000).filter(|start_ns| *start_ns >= from).collect();
+    assert_eq!(kept.iter().map(|frame| frame.start_ns).collect::<Vec<_>>(), expected);
+}
+
 fn pages(file: &Path) -> i64 {
     Connection::open(file).unwrap().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
 }

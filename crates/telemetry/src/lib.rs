@@ -1,5 +1,6 @@
 //! Logs, metrics and health of every long-running role.
 
+mod connections;
 mod http;
 mod logs;
 

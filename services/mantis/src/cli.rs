@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use mantis_kafka::letters::Place;
 
 /// Carries sensor readings through Kafka into the stores where a plant needs them, loses none, and can prove it.
 #[derive(Debug, Parser)]
@@ -39,13 +40,15 @@ pub enum Command {
     Replay(Replay),
     /// Show what runs: lag, rates and last error of each worker
     Status,
-    /// Look at stored readings and frames
+    /// Look at stored readings, frames and features
     #[command(subcommand)]
     Query(Query),
+    /// Show how the readings of each sensor come: rate, skew, gaps, duplicates, late ones
+    Sensors(Sensors),
     /// Look at dead letters and send them again
     #[command(subcommand)]
     Dlq(Dlq),
-    /// Prove that every record of the log is in the store or in the dead letters
+    /// Prove that each store holds what the log says
     Audit(Audit),
     /// Look at the archive and check that it is whole
     #[command(subcommand)]
@@ -158,6 +161,27 @@ pub enum Query {
     Readings(Range),
     /// Waveform frames of a sensor
     Frames(Range),
+    /// Condition features of a sensor
+    Features {
+        /// Length of the window: `10s`, `1m`, or `frame` [default: all that there are]
+        #[arg(long, value_parser = parse_window)]
+        window: Option<i64>,
+        #[command(flatten)]
+        range: Range,
+    },
+}
+
+fn parse_window(text: &str) -> Result<i64, String> {
+    mantis_schemas::parse_window(text).ok_or_else(|| "write a length like 10s, 1m, 8h or 1d, or `frame`".into())
+}
+
+#[derive(Debug, Args)]
+pub struct Sensors {
+    /// Only sensors of this asset
+    pub asset: Option<String>,
+    /// Seconds before a sensor's newest reading that are looked at
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub last: u32,
 }
 
 #[derive(Debug, Args)]
@@ -190,14 +214,14 @@ pub enum Dlq {
     Replay(DlqFilter),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct DlqSource {
     /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct DlqFilter {
     #[command(flatten)]
     pub source: DlqSource,
@@ -213,10 +237,16 @@ pub struct DlqFilter {
     /// Also those that were replayed before
     #[arg(long)]
     pub all: bool,
+    /// Only letters that lie here or behind it in the dead-letter topics: a call that left some out says where they begin
+    #[arg(long, value_name = "TOPIC/PARTITION/OFFSET")]
+    pub from: Option<Place>,
 }
 
 #[derive(Debug, Args)]
 pub struct Audit {
+    /// Only this store [default: each that is here]
+    #[arg(value_enum)]
+    pub store: Option<AuditStore>,
     /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
@@ -255,6 +285,20 @@ pub struct ArchiveVerify {
     /// Check the archive by itself, without the log
     #[arg(long)]
     pub offline: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuditStore {
+    /// Readings and frames in the raw store
+    Raw,
+    /// Features, computed again, in the feature store
+    Features,
+    /// The objects of the archive
+    Archive,
+}
+
+impl AuditStore {
+    pub const ALL: [Self; 3] = [Self::Raw, Self::Features, Self::Archive];
 }
 
 #[derive(Debug, Args)]

@@ -68,6 +68,8 @@ pub struct Kafka {
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     pub listen: SocketAddr,
+    /// Host names under which browsers reach the console, besides `localhost` and plain addresses.
+    pub names: Vec<String>,
 }
 
 /// What decoders accept.
@@ -100,6 +102,8 @@ pub struct Raw {
     pub linger_ms: u64,
     /// Bytes that readings and frames may take; then the oldest by source time are deleted.
     pub retention_bytes: u64,
+    /// Days after which readings and frames are deleted, by their source time. Without it none is, however old.
+    pub retention_days: Option<u32>,
 }
 
 /// The features worker.
@@ -178,7 +182,7 @@ impl Default for Broker {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), names: Vec::new() }
     }
 }
 
@@ -210,7 +214,7 @@ impl Default for Archive {
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { batch_rows: 20_000, linger_ms: 20, retention_bytes: 64 << 30 }
+        Self { batch_rows: 20_000, linger_ms: 20, retention_bytes: 64 << 30, retention_days: None }
     }
 }
 
@@ -249,6 +253,9 @@ impl Config {
         }
         if self.raw.linger_ms > 60_000 {
             bail!("raw.linger_ms = {} is out of range: use 0 to 60000", self.raw.linger_ms);
+        }
+        if let Some(days) = self.raw.retention_days.filter(|days| !(1..=36_500).contains(days)) {
+            bail!("raw.retention_days = {days} is out of range: use 1 to 36500, or leave it out to keep everything");
         }
         if self.timescale.retention_days.is_some_and(|days| !(1..=36_500).contains(&days)) {
             bail!("timescale.retention_days is out of range: use 1 to 36500, or leave it out to keep everything");

@@ -8,12 +8,12 @@ use mantis_pipeline::Status;
 use mantis_stores::{
     archive::{chain::ChainConfig, folder::FolderArchive},
     cache::memory::MemoryCache,
-    raw::sqlite::Retention,
 };
 use mantis_workers::{
     archive::{self, ArchiveDecoder},
     cache::{self, ValueDecoder},
-    features, raw,
+    features::{self, Watch},
+    raw,
     timescale::{self, SlowDecoder},
 };
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,15 @@ pub struct Site {
     pub cluster_id: String,
     /// The latest values, for whoever reads them in this process.
     pub cache: MemoryCache,
+    /// A look into the features worker, for whoever tells of it.
+    pub features: Watch,
+}
+
+impl Site {
+    /// Where nothing has run yet.
+    pub fn new(config: &Config, client: ClientConfig, cluster_id: String) -> Self {
+        Self { client, cluster_id, cache: parts::cache(config), features: Watch::default() }
+    }
 }
 
 /// Every worker.
@@ -53,7 +62,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 client,
                 cluster_id,
                 store: parts::raw_path(config),
-                retention: Retention { from_ns: None, bytes_max: Some(config.raw.retention_bytes) },
+                kept: parts::kept(config),
                 decoder: parts::decoder(config)?,
                 limits,
                 status: status.clone(),
@@ -66,6 +75,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 cluster_id,
                 config: parts::features(config)?,
                 sensors,
+                watch: site.features.clone(),
                 decoder: parts::decoder(config)?,
                 limits,
                 status: status.clone(),

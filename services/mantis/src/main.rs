@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod config;
+mod console;
 mod demo;
 mod exit;
 mod jobs;
@@ -77,9 +78,8 @@ async fn dispatch(cli: Cli, config: Config) -> Result<Exit> {
         Command::Worker(args) => up::worker(config, args).await,
         Command::Replay(args) => commands::replay::replay(&config, &args, json, out).await,
         Command::Status => commands::status::status(&config, json, out).await,
-        Command::Query(query) => {
-            commands::query::query(&parts::raw_reader(&config)?, &query, json, out).await.map(|()| Exit::Done)
-        }
+        Command::Query(query) => commands::query::query(&config, &query, json, out).await.map(|()| Exit::Done),
+        Command::Sensors(args) => commands::sensors::sensors(&config, &args, json, out).await,
         Command::Dlq(dlq) => commands::dlq::dlq(&config, &dlq, json, out).await,
         Command::Audit(args) => commands::audit::audit(&config, &args, json, out).await,
         Command::Archive(command) => commands::archive::archive(&config, &command, json, out).await,

@@ -2,7 +2,8 @@
 
 use std::sync::Mutex;
 
-use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use mantis_workers::features::Counts;
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::report::Watched;
 
@@ -13,6 +14,8 @@ pub struct Metrics {
     rows: IntCounterVec,
     dead_letters: IntCounterVec,
     gaps: IntCounterVec,
+    late: IntCounter,
+    misplaced: IntCounter,
     held_bytes: IntGaugeVec,
     state: IntGaugeVec,
     // Filling and reading is one step: two scrapes at once must not count twice.
@@ -33,6 +36,11 @@ impl Metrics {
             registry.register(Box::new(vec.clone()))?;
             prometheus::Result::Ok(vec)
         };
+        let alone = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            prometheus::Result::Ok(counter)
+        };
         let metrics = Self {
             rows: counter("mantis_records_processed_total", "Rows that ended, by how.", &["stage", "topic", "result"])?,
             dead_letters: counter("mantis_dlq_records_total", "Records sent to the dead letters.", &["stage", "topic"])?,
@@ -40,6 +48,11 @@ impl Metrics {
                 "mantis_gap_offsets_total",
                 "Offsets removed from the log before they were read.",
                 &["stage", "topic"],
+            )?,
+            late: alone("mantis_late_records_total", "Readings that came too late for any window.")?,
+            misplaced: alone(
+                "mantis_misplaced_readings_total",
+                "Readings on another partition than their asset's key says: set partitioner=murmur2_random.",
             )?,
             held_bytes: gauge("mantis_held_bytes", "Bytes of records and rows under way.", &["stage"])?,
             state: gauge("mantis_worker_state", "1 for the state that the worker is in.", &["stage", "state"])?,
@@ -52,11 +65,15 @@ impl Metrics {
     }
 
     /// All metrics now, as text.
-    pub fn text(&self, workers: &[Watched]) -> String {
+    pub fn text(&self, workers: &[Watched], features: &Counts) -> String {
         let _one_at_a_time = self.scrape.lock();
         self.rows.reset();
         self.dead_letters.reset();
         self.gaps.reset();
+        self.late.reset();
+        self.late.inc_by(features.late);
+        self.misplaced.reset();
+        self.misplaced.inc_by(features.misplaced);
         for worker in workers {
             let snapshot = worker.status.snapshot();
             self.held_bytes.with_label_values(&[worker.name]).set(i64::try_from(snapshot.held_bytes).unwrap_or(i64::MAX));

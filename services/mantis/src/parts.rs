@@ -9,11 +9,12 @@ use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema, parse_windo
 use mantis_stores::{
     archive::folder::FolderArchive,
     cache::memory::{CacheConfig, MemoryCache},
+    features::sqlite::SqliteFeatureReader,
     raw::sqlite::SqliteRawReader,
 };
 use mantis_workers::{
     features::FeatureConfig,
-    raw::RecordDecoder,
+    raw::{Kept, RecordDecoder},
     sensors::SensorRegistry,
 };
 
@@ -60,6 +61,11 @@ pub fn features_path(config: &Config) -> PathBuf {
     config.data_dir.join("features.db")
 }
 
+/// The embedded feature store, to be read.
+pub fn features_reader(config: &Config) -> Result<SqliteFeatureReader> {
+    Ok(SqliteFeatureReader::open(features_path(config))?)
+}
+
 /// Where the embedded archive lies.
 pub fn archive_path(config: &Config) -> PathBuf {
     config.data_dir.join("archive")
@@ -99,7 +105,10 @@ pub fn features(config: &Config) -> Result<FeatureConfig> {
     windows_ns.dedup();
     Ok(FeatureConfig {
         windows_ns,
-        lateness_ns: i64::try_from(features.lateness_s).ok().and_then(|s| s.checked_mul(1_000_000_000)).context("features.lateness_s")?,
+        lateness_ns: i64::try_from(features.lateness_s)
+            .ok()
+            .and_then(|s| s.checked_mul(1_000_000_000))
+            .context("features.lateness_s")?,
         samples_max: features.samples_max,
         idle: Duration::from_millis(features.idle_ms),
         snapshot_interval: Duration::from_secs(features.snapshot_s),
@@ -126,6 +135,12 @@ pub fn cache(config: &Config) -> MemoryCache {
 /// The road's bounds.
 pub fn limits(config: &Config) -> Limits {
     Limits { rows_max: config.raw.batch_rows, linger_ms: config.raw.linger_ms, ..Limits::default() }
+}
+
+/// What the raw store keeps.
+pub fn kept(config: &Config) -> Kept {
+    let age_max = config.raw.retention_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
+    Kept { age_max, bytes_max: Some(config.raw.retention_bytes) }
 }
 
 /// The embedded broker's settings.

@@ -25,6 +25,9 @@ pub struct WorkerReport {
     pub since: Timestamp,
     /// What fails now, by place.
     pub troubles: BTreeMap<String, String>,
+    /// What another member of the group has taken from it, as a sentence.
+    #[serde(default)]
+    pub displaced: Option<String>,
     pub last_error: Option<ErrorReport>,
     pub last_commit: Option<Timestamp>,
     pub held_bytes: usize,
@@ -128,18 +131,27 @@ impl Watched {
             _ => None,
         });
         let reading = partitions().any(|p| p.reading == mantis_pipeline::Reading::Reading);
-        let taken = partitions().filter(|p| p.reading == mantis_pipeline::Reading::NotOwned).count();
         let starting = partitions().any(|p| p.reading == mantis_pipeline::Reading::Starting);
-        match (stopped, snapshot.troubles.values().next()) {
-            (Some(why), _) => Some(format!("the {} worker does not read a partition: {why}", self.name)),
-            (None, Some(trouble)) => Some(format!("the {} worker is {}: {}", self.name, snapshot.state.name(), trouble.error)),
-            (None, None) if taken > 0 => Some(format!(
-                "another member of the group {} has {taken} partitions of the {} worker: what they bring goes to its store",
-                self.group, self.name
-            )),
-            (None, None) if starting || !reading => Some(format!("the {} worker has no partitions yet", self.name)),
-            (None, None) => None,
+        if let Some(why) = stopped {
+            return Some(format!("the {} worker does not read a partition: {why}", self.name));
         }
+        if let Some(trouble) = snapshot.troubles.values().next() {
+            return Some(format!("the {} worker is {}: {}", self.name, snapshot.state.name(), trouble.error));
+        }
+        let none = || (starting || !reading).then(|| format!("the {} worker has no partitions yet", self.name));
+        self.displaced(&snapshot).or_else(none)
+    }
+
+    /// What another member of the group has taken from this worker, if anything.
+    fn displaced(&self, snapshot: &Snapshot) -> Option<String> {
+        let partitions = snapshot.topics.values().flat_map(|topic| topic.partitions.values());
+        let taken = partitions.filter(|p| p.reading == mantis_pipeline::Reading::NotOwned).count();
+        let (name, group) = (self.name, self.group);
+        (taken > 0).then(|| {
+            format!(
+                "another member of the group {group} has {taken} partitions of the {name} worker: what they bring goes to its store"
+            )
+        })
     }
 
     /// The report; `log_ends` are the ends of the log where they are known.
@@ -191,6 +203,7 @@ impl Watched {
             state: self.state(&snapshot).name().to_owned(),
             since: timestamp(snapshot.since),
             troubles,
+            displaced: self.displaced(&snapshot).filter(|_| self.ended.get().is_none()),
             last_error: snapshot.last_error.clone().map(|(error, at)| ErrorReport { error, at: timestamp(at) }),
             last_commit: snapshot.last_commit.map(timestamp),
             held_bytes: snapshot.held_bytes,
@@ -229,6 +242,9 @@ pub fn show(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<()> {
         }
         for (place, error) in &worker.troubles {
             writeln!(out, "  {place}: {error}")?;
+        }
+        if let Some(displaced) = &worker.displaced {
+            writeln!(out, "  {displaced}")?;
         }
         if let (true, Some(last)) = (worker.troubles.is_empty(), &worker.last_error) {
             writeln!(out, "{}: last error, now passed, {}: {}", worker.name, seconds(last.at), last.error)?;

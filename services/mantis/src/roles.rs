@@ -3,16 +3,18 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
+use axum::Router;
 use jiff::Timestamp;
-use mantis_kafka::{Admin, ClientConfig};
+use mantis_kafka::Admin;
 use mantis_pipeline::TopicPartition;
 use mantis_telemetry::{Readiness, Role};
+use mantis_workers::features::Watch;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    jobs::Job,
+    jobs::{Job, Site},
     metrics::Metrics,
     report::{Watched, WorkerReport},
 };
@@ -37,12 +39,25 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// Starts the jobs, and the pages that tell of them.
-    pub fn start(client: &ClientConfig, jobs: Vec<Job>, pages: TcpListener, stop: &CancellationToken) -> Result<Self> {
+    /// Starts the jobs, and the pages that tell of them; `more` makes those beside them.
+    pub fn start(
+        site: &Site,
+        jobs: Vec<Job>,
+        pages: TcpListener,
+        more: impl FnOnce(Arc<State>) -> Router,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
         let watched = jobs.iter().map(|job| Watched::new(job.name, job.group, job.status.clone())).collect();
-        let state = Arc::new(State { watched, admin: Admin::new(client)?, metrics: Metrics::new()?, started: Timestamp::now() });
+        let state = Arc::new(State {
+            watched,
+            admin: Admin::new(&site.client)?,
+            metrics: Metrics::new()?,
+            started: Timestamp::now(),
+            features: site.features.clone(),
+        });
         let workers = jobs.into_iter().map(|job| (job.name, tokio::spawn(watch(job, state.clone(), stop.clone())))).collect();
-        let pages = tokio::spawn(mantis_telemetry::serve(pages, state.clone(), stop.clone().cancelled_owned()));
+        let pages =
+            tokio::spawn(mantis_telemetry::serve(pages, state.clone(), more(state.clone()), stop.clone().cancelled_owned()));
         Ok(Self { workers, pages, state })
     }
 
@@ -83,6 +98,7 @@ pub struct State {
     admin: Admin,
     metrics: Metrics,
     started: Timestamp,
+    features: Watch,
 }
 
 impl State {
@@ -111,8 +127,11 @@ impl Role for State {
         serde_json::to_value(page).unwrap_or_default()
     }
 
+    async fn sensors(&self, asset: Option<String>) -> serde_json::Value {
+        serde_json::to_value(self.features.sensors(asset.as_deref()).await).unwrap_or_default()
+    }
+
     fn metrics(&self) -> String {
-        self.metrics.text(&self.watched)
+        self.metrics.text(&self.watched, &self.features.counts())
     }
 }
-

@@ -1,6 +1,6 @@
 //! `mantis up`: the whole road in one process. `mantis worker`: one worker of it by itself.
 
-use std::{io::IsTerminal, net::SocketAddr, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use mantis_broker::Broker;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli,
     config::Config,
+    console::Plant,
     demo,
     exit::{Exit, Usage},
     jobs::{self, Site},
@@ -25,6 +26,7 @@ use crate::{
 };
 
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Runs broker, workers and pages until a signal; with `--demo` also plays the recording that comes with the program.
 pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit> {
     let signals = signals::first()?;
@@ -48,8 +50,10 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
     let mut broker = tokio::spawn(broker.serve(listener, stop_broker.clone()));
     let client = parts::client(&config, &running.brokers)?;
     topics::ensure(&Admin::new(&client)?, config.broker.partitions).await?;
-    let jobs = jobs::all(&config, &Site { client: client.clone(), cluster_id, cache: parts::cache(&config) })?;
-    let roles = Roles::start(&client, jobs, pages, &stop_roles)?;
+    let site = Site::new(&config, client.clone(), cluster_id);
+    let sensors = parts::sensors(&config)?;
+    let console = |state| mantis_console::routes(Arc::new(Plant::new(&config, &site, state, sensors)));
+    let roles = Roles::start(&site, jobs::all(&config, &site)?, pages, console, &stop_roles)?;
     held.publish(&running)?;
     tracing::info!(brokers = %running.brokers, http = %running.http, data_dir = %config.data_dir.display(), "up");
 
@@ -109,8 +113,9 @@ pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
         () = &mut signals => return Ok(Exit::Done),
     };
     let stop = CancellationToken::new();
-    let job = jobs::one(args.name, &config, &Site { client: client.clone(), cluster_id: cluster_id.clone(), cache: parts::cache(&config) })?;
-    let mut roles = Roles::start(&client, vec![job], pages, &stop)?;
+    let site = Site::new(&config, client.clone(), cluster_id.clone());
+    let job = jobs::one(args.name, &config, &site)?;
+    let mut roles = Roles::start(&site, vec![job], pages, |_| axum::Router::new(), &stop)?;
     held.publish(&Running { pid: std::process::id(), brokers: client.brokers.clone(), http, cluster_id })?;
     let mut ticks = interval(SAMPLE_INTERVAL);
     loop {

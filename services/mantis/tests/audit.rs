@@ -50,12 +50,12 @@ fn a_store_that_was_tampered_with_does_not_add_up_and_the_row_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());
     publish(&up);
-    assert_eq!(audit(folder.path(), &["audit", "--wait", "30"], 0)["stored"], READINGS);
+    assert_eq!(audit(folder.path(), &["audit", "raw", "--wait", "30"], 0)["stored"], READINGS);
     let store = rusqlite::Connection::open(folder.path().join("raw.db")).unwrap();
     store.execute_batch("DELETE FROM readings WHERE time_ns = 3000000000").unwrap();
     store.execute_batch("UPDATE readings SET value = 9.25 WHERE time_ns = 4000000000").unwrap();
     store.execute_batch("INSERT INTO readings SELECT series, 1, value, quality, arrival_ms FROM readings LIMIT 1").unwrap();
-    let account = audit(folder.path(), &["audit"], 3);
+    let account = audit(folder.path(), &["audit", "raw"], 3);
     assert_eq!((&account["missing"], &account["different"], &account["unexplained"]), (&1.into(), &1.into(), &1.into()));
     assert_eq!((&account["adds_up"], &account["proved"]), (&false.into(), &false.into()));
     let findings = account["findings"].as_array().unwrap();
@@ -72,10 +72,10 @@ fn an_audit_that_waited_in_vain_says_how_far_the_worker_is_behind() {
     let store = rusqlite::Connection::open(folder.path().join("raw.db")).unwrap();
     store.execute_batch("BEGIN IMMEDIATE").unwrap();
     publish(&up);
-    let account = audit(folder.path(), &["audit", "--wait", "1"], 3);
+    let account = audit(folder.path(), &["audit", "raw", "--wait", "1"], 3);
     assert_eq!(account["behind"], READINGS);
     drop(store);
-    assert_eq!(audit(folder.path(), &["audit", "--wait", "60"], 0)["behind"], 0);
+    assert_eq!(audit(folder.path(), &["audit", "raw", "--wait", "60"], 0)["behind"], 0);
     up.stop();
 }
 
@@ -84,16 +84,66 @@ fn records_that_left_the_log_are_unproved_and_not_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());
     publish(&up);
-    audit(folder.path(), &["audit", "--wait", "30"], 0);
+    audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let admin = Admin::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
         admin.delete_records(&TopicPartition::new(topics::READINGS, 0), 10).await.unwrap();
     });
-    let account = audit(folder.path(), &["audit"], 3);
+    let account = audit(folder.path(), &["audit", "raw"], 3);
     assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()));
     let range = &account["unproved"][0];
     assert_eq!((&range["topic"], &range["from"], &range["to"]), (&topics::READINGS.into(), &0.into(), &10.into()));
+    up.stop();
+}
+
+#[test]
+fn a_range_of_times_that_was_narrowed_later_does_not_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    publish(&up);
+    audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
+    std::fs::remove_file(folder.path().join("mantis.toml")).unwrap();
+    let account = json(folder.path(), &["audit", "raw"], 3);
+    assert_eq!((&account["adds_up"], &account["missing_dead_letters"]), (&false.into(), &READINGS.into()));
+    up.stop();
+}
+
+#[test]
+fn refused_records_whose_dead_letters_were_cut_are_unproved_and_not_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    let broken = |offset| OutRecord {
+        topic: Arc::from(topics::READINGS),
+        partition: Some(0),
+        payload: Some(match offset % 2 {
+            0 => b"{".to_vec(),
+            _ => br#"{"asset":"pump","sensor":"flow","time_ns":-5,"value":1}"#.to_vec(),
+        }),
+        ..OutRecord::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        for delivered in producer.send_all(&(0..10).map(broken).collect::<Vec<_>>()).await {
+            delivered.unwrap();
+        }
+    });
+    let whole = audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
+    assert_eq!(
+        (&whole["records_dead_lettered"], &whole["rows_rejected"], &whole["cut_dead_letters"]),
+        (&5.into(), &5.into(), &0.into())
+    );
+    runtime.block_on(async {
+        let admin = Admin::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        let letters = TopicPartition::new(topics::dead_letter(topics::READINGS), 0);
+        admin.delete_records(&letters, 4).await.unwrap();
+    });
+    let account = audit(folder.path(), &["audit", "raw"], 3);
+    assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()), "{account}");
+    assert_eq!((&account["cut_dead_letters"], &account["missing_dead_letters"]), (&4.into(), &0.into()));
+    let text = String::from_utf8(run(folder.path(), &["audit", "raw"], 3).stdout).unwrap();
+    assert!(text.contains("UNPROVED 4 refused whose dead letters"), "{text}");
     up.stop();
 }
 
@@ -102,7 +152,7 @@ fn an_export_through_a_link_replaces_the_file_and_keeps_the_link() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());
     publish(&up);
-    audit(folder.path(), &["audit", "--wait", "30"], 0);
+    audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let (file, link) = (folder.path().join("readings.csv"), folder.path().join("latest"));
     std::fs::write(&file, "before").unwrap();
     std::os::unix::fs::symlink(&file, &link).unwrap();

@@ -115,7 +115,7 @@ fn every_hostile_record_is_accounted_for_and_what_was_mended_comes_in_with_a_rep
         assert!(refused.contains("large"), "{refused}");
     });
 
-    let account = json(folder.path(), &["audit", "--wait", "60"], 0);
+    let account = json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
     assert_eq!(account["proved"], true, "{account}");
     assert_eq!(account["records"], sent);
     // Broken JSON, cut Avro, unknown schema.
@@ -137,7 +137,7 @@ fn every_hostile_record_is_accounted_for_and_what_was_mended_comes_in_with_a_rep
     let up = Up::start(folder.path(), &[]);
     let replayed = json(folder.path(), &["dlq", "replay"], 0);
     assert_eq!(replayed["replayed"], 8);
-    let account = json(folder.path(), &["audit", "--wait", "60"], 0);
+    let account = json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
     assert_eq!(account["proved"], true, "{account}");
     for (sensor, value) in [("old", 1.5), ("future", 1.5), ("from-v2", 42.5)] {
         let stored = json_lines(folder.path(), &["query", "readings", "press", sensor], 0);

@@ -24,7 +24,7 @@ fn the_recordings_arrive_whole_and_their_figures_agree_with_the_truth() {
     for (mapping, recording) in replays(&data) {
         run(folder.path(), &["replay", "--mapping", mapping.to_str().unwrap(), recording.to_str().unwrap()], 0);
     }
-    let account = json(folder.path(), &["audit", "--wait", "120"], 0);
+    let account = json(folder.path(), &["audit", "raw", "--wait", "120"], 0);
     assert_eq!(account["proved"], true, "{account}");
     let store = SqliteRawReader::open(folder.path().join("raw.db")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -126,7 +126,7 @@ fn twenty_kills_in_the_middle_of_work_change_no_stored_reading() {
     let undisturbed = tempfile::tempdir().unwrap();
     let up = Up::start(undisturbed.path(), &[]);
     Gateway::new(undisturbed.path(), &up.brokers, 50, replays(&data)).finish();
-    json(undisturbed.path(), &["audit", "--wait", "120"], 0);
+    json(undisturbed.path(), &["audit", "raw", "--wait", "120"], 0);
     let expected = exports(undisturbed.path());
     up.stop();
 
@@ -157,7 +157,7 @@ fn twenty_kills_in_the_middle_of_work_change_no_stored_reading() {
     }
     gateway.signal("-CONT");
     gateway.finish();
-    let account = json(folder.path(), &["audit", "--wait", "120"], 0);
+    let account = json(folder.path(), &["audit", "raw", "--wait", "120"], 0);
     assert_eq!(account["proved"], true, "{account}");
     assert!(exports(folder.path()) == expected, "stored readings or frames differ from those of the undisturbed run");
     up.stop();

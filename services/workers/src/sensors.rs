@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use mantis_schemas::{Series, SeriesId, SeriesTable};
+use mantis_signal::{Band, BearingGeometry, FrameSettings, Group, ZoneLimits};
 use serde::{Deserialize, Serialize};
 
 use crate::features::FrameDeclaration;
@@ -84,6 +85,46 @@ impl Declaration {
     /// True if readings of the sensor go to a store for slow readings.
     pub fn stores_readings(&self) -> bool {
         self.store.unwrap_or(self.rate_hz.is_none_or(|rate_hz| rate_hz <= SLOW_RATE_HZ_MAX))
+    }
+
+    /// What the figures of its frames need to know.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub fn frame_settings(&self) -> Result<FrameSettings, String> {
+        let band = |(low_hz, high_hz): (f64, f64)| Band::new(low_hz, high_hz).map_err(|error| error.to_string());
+        let bands: Vec<Band> = self.bands_hz.iter().copied().map(band).collect::<Result<_, _>>()?;
+        let bearing = self.bearing.map(|bearing| {
+            let Bearing { balls, ball_diameter, pitch_diameter, contact_angle_deg, shaft_rpm } = bearing;
+            if !(shaft_rpm.is_finite() && shaft_rpm > 0.0) {
+                return Err("shaft_rpm is not above 0: give revolutions per minute".into());
+            }
+            BearingGeometry::new(balls, ball_diameter, pitch_diameter, contact_angle_deg).map_err(|error| error.to_string())
+        });
+        let zone_limits = self.iso.map(|iso| {
+            let group = match iso.group {
+                1 => Group::Large,
+                2 => Group::Medium,
+                _ => return Err("iso.group is neither 1 nor 2: see ISO 10816-3".to_owned()),
+            };
+            let support = match iso.support {
+                Support::Rigid => mantis_signal::Support::Rigid,
+                Support::Flexible => mantis_signal::Support::Flexible,
+            };
+            Ok(ZoneLimits::iso_10816_3(group, support))
+        });
+        Ok(FrameSettings {
+            bands,
+            envelope_band: self.envelope_hz.map(band).transpose()?,
+            bearing: bearing.transpose()?,
+            unit: self.unit.clone(),
+            zone_limits: zone_limits.transpose()?,
+        })
+    }
+
+    /// Turns of the shaft per second.
+    pub fn shaft_hz(&self) -> Option<f64> {
+        self.bearing.map(|bearing| bearing.shaft_rpm / 60.0)
     }
 
     fn is_of(&self, series: &Series) -> bool {

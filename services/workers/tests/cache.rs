@@ -7,12 +7,9 @@ mod common;
 
 use common::{Running, TIME_NS, TestBroker, feature, limits, status};
 use mantis_schemas::{DecoderConfig, Series};
-use mantis_stores::{
-    cache::{
-        Cache,
-        memory::{CacheConfig, MemoryCache},
-    },
-    raw,
+use mantis_stores::cache::{
+    Cache,
+    memory::{CacheConfig, MemoryCache},
 };
 use mantis_workers::{
     WorkerError,
@@ -41,7 +38,7 @@ async fn store_all(broker: &TestBroker) {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
         store: broker.dir.path().join("raw.db"),
-        retention: raw::sqlite::Retention::default(),
+        kept: mantis_workers::raw::Kept::default(),
         decoder: RecordDecoder::new(DecoderConfig::default()).unwrap(),
         limits: limits(),
         status: status(),

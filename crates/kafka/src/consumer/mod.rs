@@ -18,7 +18,7 @@ use tokio::{
 use self::owned::{Owned, State};
 use crate::{
     ClientConfig, ConsumerConfig, Error, MessageBatch,
-    error::Code,
+    error::{Code, damage},
     positions,
     raw::{Client, Message, Queue, Rebalance, RebalanceKind},
 };
@@ -30,7 +30,7 @@ const SEEK_WAIT_MS: i32 = 5_000;
 const COMMIT_WAIT_MS: u32 = 30_000;
 const POSITIONS_WAIT_MS: u32 = 10_000;
 const CLOSE_WAIT_MS: u64 = 5_000;
-/// How often a partition whose position is beyond the log's end is looked at again.
+/// How often a partition whose position is beyond the log's end, or damaged, is looked at again.
 const LOST_RECHECK_MS: u64 = 10_000;
 /// Errors kept until they are asked for; more of the same say no more.
 const ERRORS_MAX: usize = 16;
@@ -56,6 +56,7 @@ pub struct Consumer {
 enum Ready {
     Records(MessageBatch),
     Gap(Span),
+    Unreadable(TopicPartition, String),
 }
 
 /// A revocation that the group waits to be answered.
@@ -143,6 +144,16 @@ impl Consumer {
                 tracing::info!(partition = %owned.name, position = owned.position, reason = message.error_text(), "the position is not in the log");
                 if owned.state == State::Reading {
                     owned.state = State::Lost(Instant::now());
+                }
+            }
+            code if code.is_damage() => {
+                let Some(owned) = self.owned.get_mut(message.topic(), message.partition()) else { return };
+                if owned.state == State::Reading && !owned.leaves {
+                    // librdkafka goes on behind a batch whose checksum is wrong: what comes of there is dropped until the batch
+                    // can be read, or is no longer in the log.
+                    owned.state = State::Lost(Instant::now() + Duration::from_millis(LOST_RECHECK_MS));
+                    let reason = format!("{} ({})", damage(&owned.name, owned.position), message.error_text());
+                    self.ready.push_back(Ready::Unreadable(owned.name.clone(), reason));
                 }
             }
             _ => {
@@ -339,6 +350,7 @@ impl Consumer {
         Some(match self.ready.remove(index)? {
             Ready::Records(batch) => Event::Records(batch),
             Ready::Gap(span) => Event::Gap(span),
+            Ready::Unreadable(partition, reason) => Event::Unreadable(partition, reason),
         })
     }
 
@@ -578,6 +590,7 @@ impl Ready {
         match self {
             Self::Records(batch) => batch.partition(),
             Self::Gap(span) => &span.partition,
+            Self::Unreadable(partition, _) => partition,
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) enum State {
     Reported,
     /// It is read.
     Reading,
-    /// Its position is not in the log; where the log is, is asked at the given time.
+    /// Its position is not in the log, or damaged there; where the log is, is asked at the given time.
     Lost(Instant),
 }
 

@@ -22,8 +22,7 @@ where
 {
     pub(super) fn assigned(&mut self, assigned: Vec<Assigned>) {
         // A source that assigns what is owned already means a new ownership.
-        let known: Vec<_> =
-            assigned.iter().map(|a| a.partition.clone()).filter(|p| self.partitions.contains_key(p)).collect();
+        let known: Vec<_> = assigned.iter().map(|a| a.partition.clone()).filter(|p| self.partitions.contains_key(p)).collect();
         self.forget(&known);
         for assigned in assigned {
             self.epochs += 1;
@@ -38,6 +37,7 @@ where
                 read: assigned.log_start,
                 watermark: Watermark::new(assigned.log_start, Some(assigned.log_start)),
                 leaving: false,
+                unreadable: false,
                 position: Position::Asking(assigned.clone()),
             };
             self.partitions.insert(assigned.partition, partition);

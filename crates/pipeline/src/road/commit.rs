@@ -3,7 +3,7 @@
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Road;
-use crate::{DeadLetters, Decoder, RecordBatch, Sink, Source, SourceError, State, TopicPartition};
+use crate::{DeadLetters, Decoder, Durable, RecordBatch, Sink, Source, SourceError, State, TopicPartition};
 
 impl<Dec, Snk, Dlq, B> Road<Dec, Snk, Dlq, B>
 where
@@ -35,9 +35,17 @@ where
         }
     }
 
-    fn news(&self, which: impl Fn(&TopicPartition) -> bool) -> Vec<(TopicPartition, i64)> {
-        let wanted = self.partitions.iter().filter(|(name, _)| which(name));
-        wanted.filter_map(|(name, partition)| Some((name.clone(), partition.watermark.to_commit(|done| self.ends.sink.durable(name, done))?))).collect()
+    /// What to commit. Where the sink's ledger turns out to be elsewhere, reading goes on there instead.
+    fn news(&mut self, which: impl Fn(&TopicPartition) -> bool) -> Vec<(TopicPartition, i64)> {
+        let (mut news, mut moved) = (Vec::new(), Vec::new());
+        for (name, partition) in self.partitions.iter().filter(|(name, _)| which(name)) {
+            match self.ends.sink.durable(name, partition.watermark.done()) {
+                Durable::To(offset) => news.extend(partition.watermark.to_commit(offset).map(|offset| (name.clone(), offset))),
+                Durable::Moved(at) => moved.push((name.clone(), at)),
+            }
+        }
+        moved.into_iter().for_each(|(name, at)| self.relocate(&name, at));
+        news
     }
 
     /// The error is how long to wait before the next attempt.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Ended, Position, Road};
+use super::{Ended, Partition, Position, Road};
 use crate::{
-    DeadLetters, Decoder, RecordBatch, Sink, Source, SourceError, Span, TopicPartition,
+    DeadLetters, Decoder, RecordBatch, Sink, Source, SourceError, Span, State, Status, TopicPartition,
     batch::{Held, Owner, Stretch},
     flight,
     stopped::Stopped,
@@ -31,6 +31,7 @@ where
         if first == records {
             return;
         }
+        readable(partition, name, &self.status);
         let next = batch.record(records - 1).offset.saturating_add(1);
         let owner = Owner { partition: name.clone(), epoch: partition.epoch };
         let from = std::mem::replace(&mut partition.read, next);
@@ -45,12 +46,20 @@ where
         if partition.leaving || !matches!(partition.position, Position::Reading) || span.next <= partition.read {
             return;
         }
+        readable(partition, &span.partition, &self.status);
         let from = std::mem::replace(&mut partition.read, span.next);
         self.status.gap(&Span { partition: span.partition.clone(), from, next: span.next });
         let owner = Owner { partition: span.partition, epoch: partition.epoch };
         if let Some(lane) = self.lanes.get_mut(partition.lane) {
             lane.push(Stretch { owner, from, next: span.next, records: None });
         }
+    }
+
+    /// Notes that the source cannot read a partition; it tries again by itself.
+    pub(super) fn unreadable(&mut self, name: &TopicPartition, reason: &str) {
+        let Some(partition) = self.partitions.get_mut(name).filter(|partition| !partition.leaving) else { return };
+        partition.unreadable = true;
+        self.status.failed(&name.to_string(), State::Retrying, reason);
     }
 
     /// Decodes what waits and starts the writes that are due; all there is if `now`.
@@ -122,5 +131,12 @@ where
         let of_lane = self.partitions.iter().filter(|(_, partition)| partition.lane == lane);
         let started = of_lane.filter(|(_, partition)| matches!(partition.position, Position::Reading | Position::Seek(_)));
         started.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// Ends the trouble of a partition that could not be read, if it had any.
+pub(super) fn readable(partition: &mut Partition, name: &TopicPartition, status: &Status) {
+    if std::mem::take(&mut partition.unreadable) {
+        status.recovered(&name.to_string());
     }
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use tokio::task::JoinError;
 
-use super::{Ended, Position, Road};
+use super::{Ended, Partition, Position, Road};
 use crate::{
     DeadLetters, Decoder, Moved, RecordBatch, Sink, TopicPartition,
     batch::{Batch, Owner},
     flight::{Landing, Stored},
+    lane::Leave,
     stopped::Stopped,
 };
 
@@ -69,22 +70,33 @@ where
         let moved: HashMap<TopicPartition, i64> = moved.into_iter().collect();
         for (span, epoch, _) in batch.parts() {
             let Some(at) = moved.get(&span.partition).copied() else { continue };
-            let Some(partition) = self.partitions.get_mut(&span.partition).filter(|partition| partition.epoch == epoch) else {
-                continue;
-            };
-            tracing::warn!(partition = %span.partition, from = span.from, at, "the store's ledger is elsewhere: reading goes on there");
-            if at != span.from {
-                partition.watermark.moved(at);
-                partition.read = at;
-                partition.position = Position::Seek(at);
-                // What was read before is not that of the new position.
-                self.epochs += 1;
-                partition.epoch = self.epochs;
-                self.unsettled = true;
-                self.status.partition(&span.partition, |status| status.done = Some(at));
+            if at != span.from && self.owned(&Owner { partition: span.partition.clone(), epoch }) {
+                self.go_on_at(&span.partition, at);
             }
         }
         self.put_back(lane, batch);
+    }
+
+    /// The sink's ledger turned out to be elsewhere while nothing was written.
+    pub(super) fn relocate(&mut self, name: &TopicPartition, at: i64) {
+        let reads = |partition: &&Partition| !partition.leaving && matches!(partition.position, Position::Reading);
+        let Some(epoch) = self.partitions.get(name).filter(reads).map(|partition| partition.epoch) else { return };
+        self.go_on_at(name, at);
+        self.discard();
+        self.hurry(&[Owner { partition: name.clone(), epoch }], Leave::Now);
+    }
+
+    fn go_on_at(&mut self, name: &TopicPartition, at: i64) {
+        let Some(partition) = self.partitions.get_mut(name) else { return };
+        tracing::warn!(partition = %name, done = partition.watermark.done(), at, "the store's ledger is elsewhere: reading goes on there");
+        partition.watermark.moved(at);
+        partition.read = at;
+        partition.position = Position::Seek(at);
+        // What was read before is not that of the new position.
+        self.epochs += 1;
+        partition.epoch = self.epochs;
+        self.unsettled = true;
+        self.status.partition(name, |status| status.done = Some(at));
     }
 
     /// A batch that did not end is decoded again, as far as it is still owned.

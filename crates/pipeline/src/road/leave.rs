@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::Road;
+use super::{Road, intake::readable};
 use crate::{
     DeadLetters, Decoder, Reading, RecordBatch, Sink, Source, TopicPartition, batch::Owner, lane::Leave, stopped::Stopped,
 };
@@ -51,7 +51,8 @@ where
     pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
         let owners = self.owners(partitions);
         for name in partitions {
-            if self.partitions.remove(name).is_some() {
+            if let Some(mut partition) = self.partitions.remove(name) {
+                readable(&mut partition, name, &self.status);
                 self.status.partition(name, |status| {
                     status.reading = Reading::NotOwned;
                     status.done = None;
@@ -110,7 +111,7 @@ where
     }
 
     /// Drops what is not being written of partitions that are leaving or gone.
-    fn discard(&mut self) {
+    pub(super) fn discard(&mut self) {
         let Self { lanes, partitions, status, .. } = self;
         for lane in lanes {
             let keep = |owner: &Owner| {
@@ -120,7 +121,7 @@ where
         }
     }
 
-    fn hurry(&self, owners: &[Owner], how: Leave) {
+    pub(super) fn hurry(&self, owners: &[Owner], how: Leave) {
         for lane in &self.lanes {
             if let Some(flying) = lane.flying.as_ref().filter(|flying| owners.iter().any(|owner| flying.owners.contains(owner))) {
                 flying.leave.send_if_modified(|leave| std::mem::replace(leave, how.max(*leave)) < how);

@@ -74,6 +74,8 @@ struct Partition {
     watermark: Watermark,
     /// It is being revoked: nothing of it is taken in or put back.
     leaving: bool,
+    /// The source could not read it when it last tried.
+    unreadable: bool,
 }
 
 /// What has to be done before a partition can be read.
@@ -223,6 +225,7 @@ where
             Event::Lost(partitions) => self.lost(partitions),
             Event::Records(batch) => self.records(batch),
             Event::Gap(span) => self.gap(span),
+            Event::Unreadable(partition, reason) => self.unreadable(&partition, &reason),
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use mantis_pipeline::{
-    Assigned, DeadLetter, DeadLetters, Event, Fault, Moved, Outcome, Part, RecordBatch, Sink, Source, SourceError, Span, Start,
-    TopicPartition,
+    Assigned, DeadLetter, DeadLetters, Durable, Event, Fault, Moved, Outcome, Part, RecordBatch, Sink, Source, SourceError, Span,
+    Start, TopicPartition,
 };
 
 use crate::{
@@ -230,6 +230,18 @@ impl Sink for BrokenSink {
 
     async fn advance(&self, spans: &[Span]) -> Result<Option<Vec<Moved>>, Fault> {
         self.store.advance(spans).await
+    }
+
+    fn durable(&self, partition: &TopicPartition, done: i64) -> Durable {
+        self.store.durable(partition, done)
+    }
+
+    async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
+        self.store.flush(partitions).await
+    }
+
+    fn release(&self, partitions: &[TopicPartition]) {
+        self.store.release(partitions);
     }
 }
 

@@ -373,6 +373,39 @@ async fn a_partition_whose_position_lies_behind_the_logs_end_is_not_read_and_say
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partition_that_cannot_be_read_for_now_is_a_trouble_by_its_name_until_it_is_read_or_given_up() {
+    let scene = Scene::new(Keeps::Nothing);
+    let damage = |damaged: bool| {
+        let mut state = scene.world.state();
+        let log = state.logs.get_mut(&scene.a).unwrap();
+        (log.damaged, log.damage_told) = (damaged, false);
+        drop(state);
+        scene.world.changed.notify_waiters();
+    };
+    damage(true);
+    scene.produce(0, 5);
+    let worker = scene.worker();
+    let trouble = || worker.status.snapshot().troubles.get("a/0").map(|trouble| trouble.error.clone());
+    scene.until("it is told", || trouble().is_some()).await;
+    assert_eq!(trouble().as_deref(), Some("a/0 is damaged"));
+    assert_eq!(worker.status.snapshot().state, RoadState::Retrying);
+    let b = TopicPartition::new("b", 0);
+    scene.world.produce(&b, Sent::stored(77, 77), 0);
+    scene.until("the other partition is read", || scene.has(77)).await;
+    assert!(trouble().is_some() && !scene.has(0));
+    damage(false);
+    scene.until_committed(5).await;
+    assert_eq!((trouble(), worker.status.snapshot().state), (None, RoadState::Running));
+
+    damage(true);
+    scene.until("it is told again", || trouble().is_some()).await;
+    scene.world.state().group.members.values_mut().for_each(|member| member.lost_untold.push(scene.a.clone()));
+    scene.world.changed.notify_waiters();
+    scene.until("it is given up", || trouble().is_none()).await;
+    drop(worker);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ledger_ahead_of_the_commit_is_where_reading_starts_and_the_commit_follows() {
     let scene = Scene::new(Keeps::Ledger);
     scene.produce(0, 20);

@@ -242,12 +242,12 @@ fn unescape(name: &str) -> Option<String> {
 fn fault(folder: &Path, what: &str, error: &io::Error) -> Fault {
     let folder = folder.display();
     match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Fault::Credentials {
-            reason: format!("cannot {what} in {folder} ({error}): give this user the right to write there"),
-        },
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Fault::retry(format!("cannot {what}: the disk of {folder} is full ({error}); nothing is archived until there is room"))
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Fault::Credentials { reason: format!("cannot {what} in {folder} ({error}): give this user the right to write there") }
         }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Fault::retry(format!(
+            "cannot {what}: the disk of {folder} is full ({error}); nothing is archived until there is room"
+        )),
         _ => Fault::retry(format!("cannot {what} in {folder} ({error}): check the disk and its permissions")),
     }
 }

@@ -22,7 +22,8 @@ impl Place {
     pub fn of(key: &str) -> Option<Self> {
         let mut parts = key.split('/');
         let (cluster_id, topic, partition, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let digits = file.strip_suffix(SUFFIX).filter(|digits| digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit()))?;
+        let digits =
+            file.strip_suffix(SUFFIX).filter(|digits| digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit()))?;
         if parts.next().is_some() {
             return None;
         }

@@ -400,6 +400,9 @@ pub async fn frames_of_every_format_come_back_bit_for_bit<E: Engine>() {
     }
     store.write_counting(&RawColumns::Frames(columns), 4, 0, 0).await;
     assert_eq!(store.all_frames("pump", "vibration").await, frames.map(|frame| stored(&frame)));
+    let newest = store.reader.newest_frame(&self::series("pump", "vibration")).await.unwrap();
+    assert_eq!(newest, Some(stored(&frames[3])));
+    assert_eq!(store.reader.newest_frame(&self::series("pump", "none")).await.unwrap(), None);
     assert_eq!(store.reader.series().await.unwrap(), [self::series("pump", "vibration")]);
 }
 
@@ -473,6 +476,9 @@ pub async fn the_newest_reading_of_each_series_is_found_in_pages<E: Engine>() {
         seen.extend(page.into_iter().map(|(series, reading)| (series, reading.time_ns, reading.value)));
     }
     assert_eq!(seen, [(series("a", "x"), -3, 3.0), (series("a", "z"), 9, 2.0), (series("b", "y"), 7, 4.0)]);
+    let newest = store.reader.newest_reading(&series("a", "z")).await.unwrap();
+    assert_eq!(newest.map(|reading| (reading.time_ns, reading.value)), Some((9, 2.0)));
+    assert_eq!(store.reader.newest_reading(&series("a", "y")).await.unwrap(), None);
 }
 
 /// Ids of series differ from process to process; names do not.

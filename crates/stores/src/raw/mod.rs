@@ -6,6 +6,7 @@
 pub mod conformance;
 pub mod export;
 pub mod sqlite;
+mod timing;
 
 use std::{future::Future, ops::Range};
 
@@ -13,6 +14,8 @@ use mantis_pipeline::{Columns, Fault};
 use mantis_schemas::{FrameColumns, Quality, ReadingColumns, SampleFormat, Series};
 
 use crate::columns::{READING_BYTES, copy_readings};
+
+pub use timing::{Gathered, Timing};
 
 /// What a raw store takes: the rows of one kind of topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +120,12 @@ pub trait RawReader: Send + Sync {
         after: Option<&Series>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Series, StoredReading)>, Fault>> + Send;
+
+    /// The newest reading of a series.
+    fn newest_reading(&self, series: &Series) -> impl Future<Output = Result<Option<StoredReading>, Fault>> + Send;
+
+    /// The newest frame of a series.
+    fn newest_frame(&self, series: &Series) -> impl Future<Output = Result<Option<StoredFrame>, Fault>> + Send;
 
     /// Frames of a series in order of start, at most `limit`.
     fn frames(

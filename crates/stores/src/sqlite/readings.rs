@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use mantis_schemas::{ReadingColumns, Series};
-use rusqlite::{Connection, Row, Statement, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
 
 use super::{
     RowWriter, WriteError, code,
@@ -129,6 +129,13 @@ pub(crate) fn read(
         )?
         .query_map(params![id, time_ns.start, time_ns.end, limit_of(limit)], reading)?
         .collect()
+}
+
+/// The newest reading of a series.
+pub(crate) fn newest_of(connection: &Connection, series: &Series) -> rusqlite::Result<Option<StoredReading>> {
+    let Some(id) = series_id(connection, series)? else { return Ok(None) };
+    let newest = "SELECT time_ns, value, quality, arrival_ms FROM readings WHERE series = ?1 ORDER BY time_ns DESC LIMIT 1";
+    connection.query_row(newest, [id], reading).optional()
 }
 
 /// The newest reading of each series behind `after`, in order of (asset, sensor), at most `limit`.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use mantis_pipeline::{Fault, Outcome, Part, Shutdown, Sink, Span, TopicPartition};
-use mantis_stores::archive::{chain::ChainConfig, columns::{ArchiveColumns, Kind}};
+use mantis_stores::archive::{
+    chain::ChainConfig,
+    columns::{ArchiveColumns, Kind},
+};
 
 use super::world::{Fate, Log, Memory, Worker, partition, wide};
 

@@ -7,7 +7,7 @@ use mantis_stores::archive::chain::ChainConfig;
 use super::world::{Fate, Log, Memory, Worker, partition, wide};
 
 const SEED: &str = "MANTIS_SEED";
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 const WORKERS: usize = 3;
 const STEPS: usize = 120;
 

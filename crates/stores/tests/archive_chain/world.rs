@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mantis_pipeline::{Assigned, Columns, Fault, Outcome, Part, Record, Sink, Span, Start, TopicPartition};
+use mantis_pipeline::{Assigned, Columns, Durable, Fault, Outcome, Part, Record, Sink, Span, Start, TopicPartition};
 use mantis_schemas::{SeriesInterner, SeriesTable};
 use mantis_stores::archive::{
     ArchiveStore, Created, Listed,
@@ -65,7 +65,11 @@ impl Memory {
         let mut rows = Rows::of(self, CLUSTER, partition(), 0..i64::MAX);
         let (mut found, mut at) = (Vec::new(), None);
         while let Some((manifest, rows)) = rows.next(&mut SeriesInterner::new(1)).await.unwrap() {
-            assert!(at.is_none_or(|at| at == manifest.start), "an object starts at {}, the one before ended at {at:?}", manifest.start);
+            assert!(
+                at.is_none_or(|at| at == manifest.start),
+                "an object starts at {}, the one before ended at {at:?}",
+                manifest.start
+            );
             at = Some(manifest.end);
             found.extend(rows.offset.iter().zip(&rows.originals).map(|(offset, kept)| (*offset, kept.payload.clone().unwrap())));
         }
@@ -110,7 +114,8 @@ pub struct Log {
 impl Log {
     /// Positions below `end` but those that `hole` names.
     pub fn new(end: i64, hole: impl Fn(i64) -> bool) -> Self {
-        let records = (0..end).filter(|offset| !hole(*offset)).map(|offset| (offset, format!("record {offset}").into())).collect();
+        let records =
+            (0..end).filter(|offset| !hole(*offset)).map(|offset| (offset, format!("record {offset}").into())).collect();
         Self { records, end }
     }
 
@@ -180,7 +185,10 @@ impl Worker {
 
     /// What the road would commit.
     pub fn durable(&self) -> i64 {
-        self.chain.durable(&partition(), self.next)
+        match self.chain.durable(&partition(), self.next) {
+            Durable::To(offset) => offset,
+            Durable::Moved(at) => panic!("the chain is at {at}"),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{NONE, Reply, check_epoch};
 use crate::{
     broker::Core,
-    log::LogSlice,
+    log::{self, LogError, LogSlice},
     topics::{Offsets, Partition},
     wire::{
         connection::Outgoing,
@@ -54,7 +54,15 @@ struct Found {
     index: i32,
     error: Option<ResponseError>,
     offsets: Offsets,
-    slice: Option<LogSlice>,
+    records: Option<Records>,
+}
+
+/// Records of a partition, as they lie in its files.
+struct Records {
+    slice: LogSlice,
+    /// The offset that was asked for.
+    offset: i64,
+    partition: Arc<Partition>,
 }
 
 struct FoundTopic {
@@ -88,7 +96,7 @@ pub(super) fn fetch(core: &Arc<Core>, request: Request) -> Result<Reply, FrameEr
         let found = loop {
             let found = look(&waiting.topics, bytes_max);
             let slices = found.iter().flat_map(|topic| &topic.partitions);
-            let bytes: usize = slices.clone().filter_map(|found| found.slice.as_ref()).map(LogSlice::len).sum();
+            let bytes: usize = slices.clone().map(Found::bytes).sum();
             let failed = slices.clone().any(|found| found.error.is_some());
             if bytes >= bytes_min || failed || waiting.topics.is_empty() || core.shutdown.is_cancelled() {
                 break found;
@@ -99,8 +107,7 @@ pub(super) fn fetch(core: &Arc<Core>, request: Request) -> Result<Reply, FrameEr
             }
         };
         drop(waiting);
-        let bytes: usize =
-            found.iter().flat_map(|topic| &topic.partitions).filter_map(|found| found.slice.as_ref()).map(LogSlice::len).sum();
+        let bytes: usize = found.iter().flat_map(|topic| &topic.partitions).map(Found::bytes).sum();
         let held = u32::try_from(bytes.min(limits.fetches_in_flight_bytes_max)).unwrap_or(u32::MAX);
         let budget = Arc::clone(&core.fetch_budget).acquire_many_owned(held).await.ok();
         let frame = if bytes == 0 {
@@ -160,7 +167,7 @@ fn look(topics: &[AskedTopic], bytes_max: usize) -> Vec<FoundTopic> {
     let mut first = true;
     let mut read = |asked: &Asked| -> Found {
         let nowhere = Offsets { start: -1, high_watermark: -1 };
-        let refused = |error, offsets| Found { index: asked.index, error: Some(error), offsets, slice: None };
+        let refused = |error, offsets| Found { index: asked.index, error: Some(error), offsets, records: None };
         let partition = match &asked.partition {
             Ok(partition) => partition,
             Err(error) => return refused(*error, nowhere),
@@ -171,12 +178,13 @@ fn look(topics: &[AskedTopic], bytes_max: usize) -> Vec<FoundTopic> {
         };
         match read.slice {
             Ok(slice) if slice.is_empty() || slice.len() > left && !first => {
-                Found { index: asked.index, error: None, offsets: read.offsets, slice: None }
+                Found { index: asked.index, error: None, offsets: read.offsets, records: None }
             }
             Ok(slice) => {
                 left = left.saturating_sub(slice.len());
                 first = false;
-                Found { index: asked.index, error: None, offsets: read.offsets, slice: Some(slice) }
+                let records = Records { slice, offset: asked.offset, partition: Arc::clone(partition) };
+                Found { index: asked.index, error: None, offsets: read.offsets, records: Some(records) }
             }
             Err(error) => refused(error, read.offsets),
         }
@@ -216,22 +224,7 @@ fn encode(request: &Request, error: Option<ResponseError>, topics: &[FoundTopic]
         }
         put_count(&mut out, flexible, topic.partitions.len());
         for found in &topic.partitions {
-            out.put_i32(found.index);
-            out.put_i16(found.error.map_or(NONE, |error| error.code()));
-            out.put_i64(found.offsets.high_watermark);
-            out.put_i64(found.offsets.high_watermark); // last stable offset: there are no transactions
-            if version >= 5 {
-                out.put_i64(found.offsets.start);
-            }
-            put_count(&mut out, flexible, 0); // aborted transactions
-            if version >= 11 {
-                out.put_i32(-1); // preferred read replica
-            }
-            put_count(&mut out, flexible, found.slice.as_ref().map_or(0, LogSlice::len));
-            if let Some(slice) = &found.slice {
-                slice.read_into(&mut out)?;
-            }
-            put_no_tags(&mut out, flexible);
+            put_partition(&mut out, version, found);
         }
         put_no_tags(&mut out, flexible);
     }
@@ -240,9 +233,63 @@ fn encode(request: &Request, error: Option<ResponseError>, topics: &[FoundTopic]
     Ok(out.into())
 }
 
+/// One partition with its records, as far as they are what was once appended. What is damaged is told when a reader has come
+/// to it: it is then the first thing asked for.
+fn put_partition(out: &mut Vec<u8>, version: i16, found: &Found) {
+    let Some(Records { slice, offset, partition }) = &found.records else {
+        return put_records(out, version, found, found.error, &[]);
+    };
+    let begin = out.len();
+    put_head(out, version, found, None, slice.len());
+    let records_at = out.len();
+    let read = slice.read_into(out);
+    let records = out.get(records_at..).unwrap_or_default();
+    let intact = if read.is_ok() { log::intact_bytes(records) } else { 0 };
+    if intact == slice.len() {
+        return put_no_tags(out, version >= FLEXIBLE);
+    }
+    let records = records.get(..intact).unwrap_or_default().to_vec();
+    let error = (intact == 0).then(|| match read {
+        Ok(()) => partition.damaged(*offset, &"a batch does not match its checksum"),
+        Err(error) => partition.cannot_read(*offset, &LogError::io("read", "a segment")(error)),
+    });
+    out.truncate(begin);
+    put_records(out, version, found, error, &records);
+}
+
+fn put_records(out: &mut Vec<u8>, version: i16, found: &Found, error: Option<ResponseError>, records: &[u8]) {
+    put_head(out, version, found, error, records.len());
+    out.put_slice(records);
+    put_no_tags(out, version >= FLEXIBLE);
+}
+
+/// What stands before the records.
+fn put_head(out: &mut Vec<u8>, version: i16, found: &Found, error: Option<ResponseError>, records_bytes: usize) {
+    let flexible = version >= FLEXIBLE;
+    out.put_i32(found.index);
+    out.put_i16(error.map_or(NONE, |error| error.code()));
+    out.put_i64(found.offsets.high_watermark);
+    out.put_i64(found.offsets.high_watermark); // last stable offset: there are no transactions
+    if version >= 5 {
+        out.put_i64(found.offsets.start);
+    }
+    put_count(out, flexible, 0); // aborted transactions
+    if version >= 11 {
+        out.put_i32(-1); // preferred read replica
+    }
+    put_count(out, flexible, records_bytes);
+}
+
+impl Found {
+    /// Bytes of its records.
+    fn bytes(&self) -> usize {
+        self.records.as_ref().map_or(0, |records| records.slice.len())
+    }
+}
+
 impl FoundTopic {
     fn bytes(&self) -> usize {
-        self.partitions.iter().map(|found| PARTITION_BYTES + found.slice.as_ref().map_or(0, LogSlice::len)).sum()
+        self.partitions.iter().map(|found| PARTITION_BYTES + found.bytes()).sum()
     }
 }
 

@@ -266,6 +266,18 @@ pub(super) fn crc_matches(batch: &[u8], header: &BatchHeader) -> bool {
     batch.get(ATTRIBUTES_AT..header.batch_bytes).is_some_and(|covered| crc32c::crc32c(covered) == header.crc)
 }
 
+/// Length of the batches at the front of `bytes` that are whole and match their checksums.
+pub fn intact_bytes(bytes: &[u8]) -> usize {
+    let mut intact = 0;
+    while let Some(rest) = bytes.get(intact..)
+        && let Some(header) = BatchHeader::parse(rest)
+        && crc_matches(rest, &header)
+    {
+        intact += header.batch_bytes;
+    }
+    intact
+}
+
 /// Checks what a producer sent: whole v2 batches of at most `batch_bytes_max` bytes each, with right checksums, plausible
 /// counts and sequences. The records themselves are not looked at. Never panics, whatever the bytes are.
 pub fn validate(bytes: &[u8], batch_bytes_max: usize) -> Result<ValidBatches<'_>, BatchError> {

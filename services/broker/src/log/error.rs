@@ -92,7 +92,19 @@ pub enum LogError {
 }
 
 impl LogError {
-    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LogError {
+    /// Whether what was durable is damaged or gone, so that trying again does not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            LogError::Corrupt { .. } | LogError::MissingSegment { .. } => true,
+            LogError::Io { source, .. } => {
+                let is_unreadable = source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+                is_unreadable || matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LogError {
         let path = path.into();
         move |source| LogError::Io { action, path, source }
     }

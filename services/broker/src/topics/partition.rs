@@ -1,8 +1,12 @@
 //! One partition in the running broker: the lock around its log, one sync for many appends, and those who wait for either.
 
 use std::{
+    fmt,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use kafka_protocol::ResponseError;
@@ -23,6 +27,8 @@ pub(crate) struct Partition {
     state: Mutex<State>,
     /// Fetches that wait for records.
     pub(crate) readers: Waiters,
+    /// The damage that was logged last, by the offset that was asked for: readers ask for it again and again.
+    damage_told: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -85,7 +91,7 @@ impl Partition {
         }
         let durable = watch::Sender::new(log.high_watermark());
         let state = Mutex::new(State { log: Some(log), syncing: false, durable });
-        Ok(Partition { topic: topic.into(), index, dir, state, readers: Waiters::default() })
+        Ok(Partition { topic: topic.into(), index, dir, state, readers: Waiters::default(), damage_told: AtomicI64::new(-1) })
     }
 
     /// Runs `operation` on the log. Blocks as long as the log does.
@@ -126,8 +132,26 @@ impl Partition {
     pub(crate) fn read(&self, offset: i64, bytes_max: usize) -> Result<Read, ResponseError> {
         self.with_log(|log| {
             let offsets = Offsets { start: log.start_offset(), high_watermark: log.high_watermark() };
-            Ok(Read { slice: log.read(offset, bytes_max).map_err(|error| self.answer(&error)), offsets })
+            Ok(Read { slice: log.read(offset, bytes_max).map_err(|error| self.cannot_read(offset, &error)), offsets })
         })
+    }
+
+    /// What a reader is told who asked for `offset` and cannot have it.
+    pub(crate) fn cannot_read(&self, offset: i64, error: &LogError) -> ResponseError {
+        if error.is_damage() { self.damaged(offset, error) } else { self.answer(error) }
+    }
+
+    /// What a reader is told whose records at `offset` are damaged: an error that clients show, and not one that they retry
+    /// in silence.
+    pub(crate) fn damaged(&self, offset: i64, what: &dyn fmt::Display) -> ResponseError {
+        if self.damage_told.swap(offset, Ordering::Relaxed) != offset {
+            let dir = self.dir.display();
+            tracing::error!(
+                topic = self.topic, partition = self.index, offset, %dir, %what,
+                "the log is damaged: restore the file, or delete the records up to behind the damage; it is not read on"
+            );
+        }
+        ResponseError::CorruptMessage
     }
 
     /// Where the log begins and ends for readers.

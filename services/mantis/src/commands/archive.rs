@@ -68,7 +68,7 @@ async fn list(store: &impl ArchiveStore, filter: &ArchiveFilter, as_json: bool, 
     Ok(())
 }
 
-fn show(report: &Report, out: &mut impl Write) -> Result<()> {
+pub fn show(report: &Report, out: &mut impl Write) -> Result<()> {
     let rows: Vec<Vec<String>> = report
         .partitions
         .iter()

@@ -1,18 +1,19 @@
-//! `mantis audit`: is every record of the log in the store or in the dead letters?
+//! `mantis audit`: does each store hold what the log says?
 
 use std::{io::Write, time::Duration};
 
 use anyhow::Result;
-use mantis_kafka::Admin;
+use mantis_kafka::{Admin, ClientConfig};
 use mantis_stores::raw::RawReader;
 use mantis_workers::{
-    audit::{self, Account, FindingKind},
+    archive,
+    audit::{self, Account, FeatureAccount, FeatureAudit, FindingKind},
     raw,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    cli,
+    cli::{self, AuditStore},
     config::Config,
     exit::Exit,
     output::{self, grouped},
@@ -21,25 +22,118 @@ use crate::{
 
 const WAIT_STEP: Duration = Duration::from_millis(100);
 
-/// Audits the raw worker; exit code 3 when it does not add up or cannot be proved.
+/// Audits the stores; exit code 3 when one of them does not add up or cannot be proved.
 pub async fn audit(config: &Config, args: &cli::Audit, as_json: bool, out: &mut impl Write) -> Result<Exit> {
     let client = parts::connect(config, args.brokers.as_deref())?;
+    let deadline = Instant::now() + Duration::from_secs(args.wait);
+    let mut proved = true;
+    for store in AuditStore::ALL {
+        match args.store {
+            Some(wanted) if wanted != store => continue,
+            // A worker that keeps its store elsewhere, or has not begun, has nothing to audit here.
+            None if !store.is_here(config) => continue,
+            _ => {}
+        }
+        if !as_json && args.store.is_none() {
+            writeln!(out, "== {}", store.name())?;
+        }
+        proved &= match store {
+            AuditStore::Raw => raw_store(config, &client, deadline, as_json, out).await?,
+            AuditStore::Features => feature_store(config, &client, deadline, as_json, out).await?,
+            AuditStore::Archive => archive_store(config, &client, as_json, out).await?,
+        };
+        if !as_json && args.store.is_none() {
+            writeln!(out)?;
+        }
+    }
+    Ok(if proved { Exit::Done } else { Exit::Attention })
+}
+
+impl AuditStore {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw store",
+            Self::Features => "features and feature store",
+            Self::Archive => "archive",
+        }
+    }
+
+    fn is_here(self, config: &Config) -> bool {
+        match self {
+            Self::Raw => true,
+            Self::Features => parts::features_path(config).exists(),
+            Self::Archive => parts::archive_path(config).exists(),
+        }
+    }
+}
+
+async fn raw_store(
+    config: &Config,
+    client: &ClientConfig,
+    deadline: Instant,
+    as_json: bool,
+    out: &mut impl Write,
+) -> Result<bool> {
     let store = parts::raw_reader(config)?;
     // Whoever waits for the worker wants to know that it did not get there.
-    let arrived = args.wait == 0 || wait(&Admin::new(&client)?, &store, Duration::from_secs(args.wait)).await?;
+    let waits = deadline > Instant::now();
+    let arrived = !waits || wait(&Admin::new(client)?, &store, deadline).await?;
     let decoder = parts::decoder(config)?;
-    let account = audit::audit(&client, raw::GROUP, &raw::TOPICS, &store, decoder, config.decode.series_max).await?;
+    let account = audit::audit(client, raw::GROUP, &raw::TOPICS, &store, decoder, config.decode.series_max).await?;
     if as_json {
         output::json_line(out, &account)?;
     } else {
         show(&account, out)?;
     }
-    Ok(if account.proved && arrived { Exit::Done } else { Exit::Attention })
+    Ok(account.proved && arrived)
+}
+
+async fn feature_store(
+    config: &Config,
+    client: &ClientConfig,
+    deadline: Instant,
+    as_json: bool,
+    out: &mut impl Write,
+) -> Result<bool> {
+    let waits = deadline > Instant::now();
+    let (store, features) = (parts::features_reader(config)?, parts::features(config)?);
+    loop {
+        let audit = FeatureAudit {
+            client,
+            store: &store,
+            config: &features,
+            sensors: parts::sensors(config)?,
+            decoder: parts::decoder(config)?,
+            series_max: config.decode.series_max,
+        };
+        // What is behind is small; asking for it alone would be as much work as the audit of a small log.
+        let behind = if waits { audit.behind().await? } else { 0 };
+        if behind > 0 && Instant::now() < deadline {
+            sleep(WAIT_STEP).await;
+            continue;
+        }
+        let account = audit.run().await?;
+        if as_json {
+            output::json_line(out, &account)?;
+        } else {
+            show_features(&account, out)?;
+        }
+        return Ok(account.proved && behind == 0);
+    }
+}
+
+async fn archive_store(config: &Config, client: &ClientConfig, as_json: bool, out: &mut impl Write) -> Result<bool> {
+    let report = archive::verify(&parts::archive_reader(config), Some(client), config.decode.series_max).await?;
+    if as_json {
+        output::json_line(out, &report)?;
+    } else {
+        super::archive::show(&report, out)?;
+    }
+    Ok(report.whole)
 }
 
 /// Waits until the store has passed the log's end of now (true), or the time is up.
-async fn wait(admin: &Admin, store: &impl RawReader, bound: Duration) -> Result<bool> {
-    let deadline = Instant::now() + bound;
+async fn wait(admin: &Admin, store: &impl RawReader, deadline: Instant) -> Result<bool> {
     let cluster_id = admin.cluster_id().await?;
     let lags = admin.lag(raw::GROUP, &raw::TOPICS).await?;
     loop {
@@ -53,6 +147,57 @@ async fn wait(admin: &Admin, store: &impl RawReader, bound: Duration) -> Result<
         }
         sleep(WAIT_STEP).await;
     }
+}
+
+fn show_features(account: &FeatureAccount, out: &mut impl Write) -> Result<()> {
+    let (counts, n) = (&account.readings, grouped);
+    writeln!(
+        out,
+        "readings {} in = {} in windows ({} of them uncertain) + {} bad + {} duplicates + {} late",
+        n(counts.readings),
+        n(counts.good + counts.uncertain),
+        n(counts.uncertain),
+        n(counts.bad),
+        n(counts.duplicates),
+        n(counts.late)
+    )?;
+    writeln!(
+        out,
+        "rows     {} proved figure by figure, {} of windows that are still open, {} from later records",
+        n(account.proved_rows),
+        n(account.open_rows),
+        n(account.later_rows)
+    )?;
+    let notes = [
+        ("of windows that are not configured now", account.other_rows),
+        ("records not processed yet", account.behind),
+        ("older than what the store keeps", account.trimmed),
+    ];
+    for (what, count) in notes.into_iter().filter(|(_, count)| *count > 0) {
+        writeln!(out, "         {} {what}", n(count))?;
+    }
+    let wrong = [
+        ("missing in the store", account.missing),
+        ("different in the store", account.different),
+        ("in the store without a record", account.unexplained),
+        ("late without a dead letter", account.missing_dead_letters),
+    ];
+    for (what, count) in wrong.into_iter().filter(|(_, count)| *count > 0) {
+        writeln!(out, "WRONG    {} {what}", n(count))?;
+    }
+    for range in &account.unproved {
+        writeln!(out, "UNPROVED {}/{} [{}, {}): {}", range.topic, range.partition, range.from, range.to, range.why)?;
+    }
+    for finding in &account.findings {
+        writeln!(out, "  {} {} / {} {}", finding.what, finding.asset, finding.sensor, finding.at)?;
+    }
+    let verdict = match (account.adds_up, account.proved) {
+        (true, true) => "proved: every figure follows from the log",
+        (true, false) => "adds up, but not everything could be proved",
+        (false, _) => "DOES NOT ADD UP",
+    };
+    writeln!(out, "{verdict}")?;
+    Ok(())
 }
 
 fn show(account: &Account, out: &mut impl Write) -> Result<()> {
@@ -94,6 +239,9 @@ fn show(account: &Account, out: &mut impl Write) -> Result<()> {
     let cut = account.partitions.iter().any(|partition| partition.log_start > 0);
     if cut && m.unexplained > 0 {
         writeln!(out, "UNPROVED {} in the store whose records the log may no longer have", n(m.unexplained))?;
+    }
+    if account.cut_dead_letters > 0 {
+        writeln!(out, "UNPROVED {} refused whose dead letters retention may have removed", n(account.cut_dead_letters))?;
     }
     let wrong = [
         ("missing in the store", m.missing),

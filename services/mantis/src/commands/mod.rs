@@ -7,4 +7,5 @@ pub mod dlq;
 pub mod export;
 pub mod query;
 pub mod replay;
+pub mod sensors;
 pub mod status;

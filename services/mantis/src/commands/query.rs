@@ -1,24 +1,28 @@
-//! `mantis query`: stored readings and frames.
+//! `mantis query`: stored readings, frames and features.
 
 use std::io::Write;
 
 use anyhow::Result;
-use mantis_schemas::Series;
-use mantis_stores::raw::{RawReader, StoredFrame, StoredReading};
+use mantis_schemas::{Feature, Series, window_name};
+use mantis_stores::{
+    features::FeatureReader,
+    raw::{RawReader, StoredFrame, StoredReading},
+};
 use serde_json::json;
 
 use crate::{
     cli::{Query, Range},
-    output,
+    config::Config,
+    output, parts,
 };
 
 const PAGE_ROWS: usize = 10_000;
 
 /// Prints what `query` asks for.
-pub async fn query(store: &impl RawReader, query: &Query, as_json: bool, out: &mut impl Write) -> Result<()> {
+pub async fn query(config: &Config, query: &Query, as_json: bool, out: &mut impl Write) -> Result<()> {
     match query {
         Query::Series => {
-            for series in store.series().await? {
+            for series in parts::raw_reader(config)?.series().await? {
                 if as_json {
                     output::json_line(out, &json!({"asset": series.asset, "sensor": series.sensor}))?;
                 } else {
@@ -27,8 +31,9 @@ pub async fn query(store: &impl RawReader, query: &Query, as_json: bool, out: &m
             }
             Ok(())
         }
-        Query::Readings(range) => readings(store, range, as_json, out).await,
-        Query::Frames(range) => frames(store, range, as_json, out).await,
+        Query::Readings(range) => readings(&parts::raw_reader(config)?, range, as_json, out).await,
+        Query::Frames(range) => frames(&parts::raw_reader(config)?, range, as_json, out).await,
+        Query::Features { window, range } => features(&parts::features_reader(config)?, *window, range, as_json, out).await,
     }
 }
 
@@ -111,6 +116,81 @@ fn print_frame(frame: &StoredFrame, as_json: bool, out: &mut impl Write) -> Resu
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
     let (start, format, quality) = (output::time(frame.start_ns), frame.format.name(), frame.quality.name());
     writeln!(out, "{start}  {samples} samples at {} Hz, {format}, {low} to {high}, {quality}", frame.sample_rate_hz)?;
+    Ok(())
+}
+
+async fn features(
+    store: &impl FeatureReader,
+    window: Option<i64>,
+    range: &Range,
+    as_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let (series, mut left) = (series(range), range.limit);
+    let windows = store.windows(&series).await?;
+    let mut found = false;
+    for window_ns in windows.into_iter().filter(|window_ns| window.is_none_or(|wanted| wanted == *window_ns)) {
+        let mut times = time_range(range.from, range.to);
+        while left > 0 {
+            let page = store.features(&series, window_ns, times.clone(), left.min(PAGE_ROWS)).await?;
+            let Some(last) = page.last() else { break };
+            times.start = last.start_ns.saturating_add(1);
+            left -= page.len();
+            found = true;
+            for feature in &page {
+                print_feature(feature, as_json, out)?;
+            }
+        }
+    }
+    if !found && !as_json {
+        let (asset, sensor) = (&series.asset, &series.sensor);
+        writeln!(
+            out,
+            "there are no such features of {asset} / {sensor}: `mantis query series` lists sensors, `mantis status` the lag"
+        )?;
+    }
+    Ok(())
+}
+
+fn print_feature(feature: &Feature, as_json: bool, out: &mut impl Write) -> Result<()> {
+    let window = window_name(feature.window_ns);
+    if as_json {
+        let mut object = json!({
+            "window": window,
+            "start": output::time(feature.start_ns),
+            "start_ns": feature.start_ns,
+            "end_ns": feature.end_ns,
+            "version": feature.version,
+            "count": feature.count,
+            "uncertain": feature.uncertain,
+            "bad": feature.bad,
+            "coverage": feature.coverage,
+            "exact": feature.exact,
+            "provisional": feature.provisional,
+            "revision": feature.revision,
+            "processed_ms": feature.processed_ms,
+        });
+        for (figure, value) in feature.figures.iter() {
+            object[figure.name()] = value.into();
+        }
+        object["extras"] = serde_json::from_str(&feature.extras).unwrap_or(serde_json::Value::Null);
+        return output::json_line(out, &object);
+    }
+    let state = match (feature.provisional, feature.exact) {
+        (true, _) => "  provisional",
+        (false, false) => "  from moments",
+        (false, true) => "",
+    };
+    let bad = if feature.bad > 0 { format!("  {} bad", feature.bad) } else { String::new() };
+    writeln!(out, "{}  {window:<5}  {} samples{bad}{state}", output::time(feature.start_ns), feature.count)?;
+    let figures: Vec<String> =
+        feature.figures.iter().filter_map(|(figure, value)| Some(format!("{} {}", figure.name(), value?))).collect();
+    for line in figures.chunks(4) {
+        writeln!(out, "    {}", line.join("  "))?;
+    }
+    if !feature.extras.is_empty() {
+        writeln!(out, "    {}", feature.extras)?;
+    }
     Ok(())
 }
 

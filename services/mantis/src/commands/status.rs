@@ -8,7 +8,7 @@ use crate::{config::Config, exit::Exit, output, report, roles::StatusPage, run_f
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-/// Prints the state of every worker; exit code 3 when one is in trouble or records were lost or refused.
+/// Prints the state of every worker; exit code 3 when one is in trouble or displaced, or records were lost or refused.
 pub async fn status(config: &Config, as_json: bool, out: &mut impl Write) -> Result<Exit> {
     let running = run_file::find(&config.data_dir)?;
     let url = format!("http://{}/status", running.http);
@@ -23,7 +23,7 @@ pub async fn status(config: &Config, as_json: bool, out: &mut impl Write) -> Res
         let in_trouble = |topic: &report::TopicReport| {
             topic.gap_offsets > 0 || topic.dead_letters > 0 || topic.partitions.iter().any(|p| p.reading.starts_with("stopped"))
         };
-        worker.state != "running" || worker.topics.iter().any(in_trouble)
+        worker.state != "running" || worker.displaced.is_some() || worker.topics.iter().any(in_trouble)
     });
     Ok(if attention { Exit::Attention } else { Exit::Done })
 }

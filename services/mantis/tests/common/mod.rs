@@ -3,6 +3,7 @@
 // Each test file uses its own part of this.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod chromium;
 pub mod gateway;
 pub mod recordings;
 
@@ -71,13 +72,30 @@ impl Up {
 
     /// Starts with the broker at a given address, so that clients of a killed one find it again.
     pub fn start_at(data_dir: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
-        let log = std::fs::File::options().create(true).append(true).open(data_dir.join("up.log")).unwrap();
+        let mut up = Self::launch(data_dir, listen, settings);
+        up.wait_until_ready();
+        up
+    }
+
+    /// Until every worker has its partitions and lacks nothing.
+    pub fn wait_until_ready(&mut self) {
+        self.wait_until("ready", |up| up.http_get("/health/ready").is_some_and(|(code, _)| code == 200));
+    }
+
+    /// Starts and waits until its pages are there, whether its workers can work or not.
+    pub fn launch(data_dir: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+        Self::run(data_dir, &["up", "--listen", listen], settings)
+    }
+
+    /// A long-running command. What it prints goes to `up.out`, its log to `up.log`.
+    pub fn run(data_dir: &Path, args: &[&str], settings: &[(&str, &str)]) -> Self {
+        let file = |name: &str| std::fs::File::options().create(true).append(true).open(data_dir.join(name)).unwrap();
         let mut command = mantis(data_dir);
-        command.args(["up", "--listen", listen, "--http", "127.0.0.1:0"]).envs(settings.iter().copied());
-        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        command.args(args).args(["--http", "127.0.0.1:0"]).envs(settings.iter().copied());
+        let child = command.stdout(file("up.out")).stderr(file("up.log")).spawn().unwrap();
         let mut up =
             Self { child, data_dir: data_dir.to_owned(), brokers: String::new(), http: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        up.wait_until("ready", |up| up.find_addresses() && up.http_get("/health/ready").is_some_and(|(code, _)| code == 200));
+        up.wait_until("up", Self::find_addresses);
         up
     }
 

@@ -41,7 +41,7 @@ impl ArchiveDecoder {
             Decoded::Readings(readings) => self.decoder.readings(meta, payload, readings, &mut self.rejects),
             Decoded::Frames(frames) => self.decoder.frames(meta, payload, frames, &mut self.rejects),
             Decoded::Features(features) => self.decoder.features(meta, payload, features, &mut self.rejects),
-            Decoded::Events(events) => self.decoder.event(meta, payload).and_then(|event| {
+            Decoded::Events(events) => self.decoder.event(meta, payload).map(|event| {
                 self.json.clear();
                 json::event(&mut self.json, &event);
                 events.push(EventRow {
@@ -50,7 +50,6 @@ impl ArchiveDecoder {
                     kind: kind(&event.body).into(),
                     json: String::from_utf8_lossy(&self.json).into(),
                 });
-                Ok(())
             }),
             Decoded::Records => return Err(("dead-letter", "records of this topic are kept as they are".to_owned())),
         }

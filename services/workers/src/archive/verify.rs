@@ -273,7 +273,10 @@ impl<'a> Log<'a> {
             let place = lag.partition.to_string();
             let committed = lag.committed.filter(|committed| end.unwrap_or(lag.log_start) < *committed);
             if let Some(committed) = committed {
-                let detail = format!("{committed} is committed, the chain ends at {}", end.map_or("its start".into(), |end| end.to_string()));
+                let detail = format!(
+                    "{committed} is committed, the chain ends at {}",
+                    end.map_or("its start".into(), |end| end.to_string())
+                );
                 report.wrong(&place, Wrong::CommittedBeyond, detail);
             }
             let log_end = now.lags.get(&lag.partition).map_or(lag.log_end, |lag| lag.log_end);

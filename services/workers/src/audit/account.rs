@@ -10,6 +10,8 @@ use super::{
 /// The account of one consumer group and its store.
 #[derive(Debug, Default, Serialize)]
 pub struct Account {
+    /// Always `raw`.
+    pub store: &'static str,
     /// The cluster that was read.
     pub cluster_id: String,
     /// The consumer group of the worker.
@@ -20,11 +22,11 @@ pub struct Account {
     pub records: u64,
     /// Records that were decoded, in whole or but for some rows.
     pub records_decoded: u64,
-    /// Records that could not be decoded and are in the dead letters.
+    /// Records that could not be decoded and are in the dead letters, or may have been before retention cut those.
     pub records_dead_lettered: u64,
     /// Rows of all decoded records.
     pub rows: u64,
-    /// Rows that were refused and are in the dead letters.
+    /// Rows that were refused and are in the dead letters, or may have been before retention cut those.
     pub rows_rejected: u64,
     /// The other rows, matched with the store.
     #[serde(flatten)]
@@ -33,6 +35,9 @@ pub struct Account {
     pub behind: u64,
     /// Refused records and rows without a dead letter.
     pub missing_dead_letters: u64,
+    /// Refused records and rows without a dead letter now, of topics whose dead letters no longer begin at their start:
+    /// unproved, not wrong.
+    pub cut_dead_letters: u64,
     /// Ranges that can no longer be read, or whose fate cannot be known.
     pub unproved: Vec<Unproved>,
     /// The first findings that do not agree, and conflicts by name.
@@ -124,6 +129,6 @@ impl Account {
         let rows_add_up = self.rows == distinct + m.duplicates + m.conflicts + self.rows_rejected;
         self.adds_up = wrong == 0 && records_add_up && rows_add_up;
         self.behind = self.partitions.iter().map(|p| (p.log_end - p.audited_to).max(0).unsigned_abs()).sum();
-        self.proved = self.adds_up && self.unproved.is_empty() && self.matched.trimmed == 0;
+        self.proved = self.adds_up && self.unproved.is_empty() && self.matched.trimmed == 0 && self.cut_dead_letters == 0;
     }
 }

@@ -5,6 +5,7 @@ use std::{
     fmt,
 };
 
+use mantis_pipeline::TopicPartition;
 use serde::Serialize;
 
 /// A position in the log.
@@ -22,6 +23,15 @@ impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
     }
+}
+
+/// The dead letters of a consumer group.
+#[derive(Debug, Default)]
+pub(super) struct DeadLetters {
+    /// By the partition they came from.
+    pub(super) refused: HashMap<TopicPartition, Refused>,
+    /// The source topics whose dead letters no longer begin at their start: some may be gone.
+    pub(super) cut: HashSet<String>,
 }
 
 /// What the dead letters of one source partition say: by offset, the whole record or some of its rows.
@@ -45,6 +55,11 @@ impl Refused {
     /// Whether the record as a whole is in the dead letters.
     pub(super) fn has_record(&self, offset: i64) -> bool {
         self.whole.contains(&offset)
+    }
+
+    /// Whether anything of this record is in the dead letters.
+    pub(super) fn has_any(&self, offset: i64) -> bool {
+        self.whole.contains(&offset) || self.rows.contains_key(&offset)
     }
 
     /// Whether this row is in the dead letters, by itself or with its record.

@@ -1,44 +1,45 @@
 //! Reads the log and its dead letters again.
 
-use std::collections::HashMap;
-
 use mantis_kafka::{Admin, ClientConfig, Reader, dead_letter};
 use mantis_pipeline::{Columns, Decoder, Record, RecordBatch, RowReject, TopicPartition};
-use mantis_schemas::SeriesId;
+use mantis_schemas::{SeriesId, topics};
 use mantis_stores::raw::RawColumns;
 
 use super::{
     Account, AuditError, Finding, FindingKind, Names, PartitionAccount, Position,
     account::MissingDeadLetter,
     book::{Book, Entry, Kind, Side, hash_frame, hash_reading},
-    dead_letter_topics,
-    dead_letters::Refused,
+    dead_letters::{DeadLetters, Refused},
 };
 use crate::raw::RecordDecoder;
 
-/// The dead letters of `group`, by the partition they came from.
+/// The dead letters of `group`.
 pub(super) async fn dead_letters(
     client: &ClientConfig,
     admin: &Admin,
     group: &str,
     topics: &[&str],
-) -> Result<HashMap<TopicPartition, Refused>, AuditError> {
-    let mut refused: HashMap<TopicPartition, Refused> = HashMap::new();
-    for topic in dead_letter_topics(topics) {
-        for partition in admin.partitions(&topic).await? {
+) -> Result<DeadLetters, AuditError> {
+    let mut letters = DeadLetters::default();
+    for topic in topics {
+        for partition in admin.partitions(&topics::dead_letter(topic)).await? {
             let (start, end) = admin.watermarks(&partition).await?;
+            if start > 0 {
+                letters.cut.insert((*topic).to_owned());
+            }
             let mut reader = Reader::open(client, partition, start, end)?;
             while let Some(batch) = reader.next().await? {
                 for index in 0..batch.len() {
                     let Some(origin) = dead_letter::origin(&batch.headers(index)) else { continue };
                     if origin.group == group && origin.replayed_ms.is_none() {
-                        refused.entry(origin.partition).or_default().add(origin.offset, origin.rows.iter().map(|row| row.row));
+                        let rows = origin.rows.iter().map(|row| row.row);
+                        letters.refused.entry(origin.partition).or_default().add(origin.offset, rows);
                     }
                 }
             }
         }
     }
-    Ok(refused)
+    Ok(letters)
 }
 
 /// Reads one partition into the book.
@@ -49,6 +50,8 @@ pub(super) struct LogReader<'a> {
     pub number: u32,
     pub audited_to: i64,
     pub refused: &'a Refused,
+    /// Whether some of the topic's dead letters may be gone.
+    pub letters_cut: bool,
     pub decoder: &'a mut RecordDecoder,
     pub names: &'a mut Names,
     pub book: &'a mut Book,
@@ -95,17 +98,23 @@ impl LogReader<'_> {
         if decoded {
             self.account.records_decoded += 1;
             for reject in rejects {
-                if self.refused.has_row(record.offset, reject.row) {
-                    self.account.rows_rejected += 1;
-                } else {
-                    self.dead_letter_missing(record.offset);
-                }
+                let has_letter = self.refused.has_row(record.offset, reject.row);
+                self.account.rows_rejected += u64::from(self.was_refused(record.offset, has_letter));
             }
-        } else if self.refused.has_record(record.offset) {
-            self.account.records_dead_lettered += 1;
         } else {
-            self.dead_letter_missing(record.offset);
+            let has_letter = self.refused.has_record(record.offset);
+            self.account.records_dead_lettered += u64::from(self.was_refused(record.offset, has_letter));
         }
+    }
+
+    /// Whether what cannot be decoded at this offset may be taken as refused.
+    fn was_refused(&mut self, offset: i64, has_letter: bool) -> bool {
+        if !has_letter && !self.letters_cut {
+            self.dead_letter_missing(offset);
+            return false;
+        }
+        self.account.cut_dead_letters += u64::from(!has_letter);
+        true
     }
 
     fn dead_letter_missing(&mut self, offset: i64) {

@@ -3,10 +3,15 @@
 //! It reads the log again, decodes it as the worker did, and matches every row with the store by identity and content:
 //! records in = decoded + dead-lettered; rows = distinct stored + duplicates + conflicts + rejected. The store is read
 //! while workers go on writing, so the log is read beyond the audited position too: rows there may be stored already.
+//!
+//! It decodes with the configuration of today. Where that differs from the one under which a record was processed, the two may
+//! decide differently: rows that a narrower range of times or fewer schemas refuse now have no dead letter, and do not add up.
+//! What has a dead letter counts as refused, whatever today's configuration makes of it.
 
 mod account;
 mod book;
 mod dead_letters;
+mod features;
 mod log;
 
 use std::{collections::HashMap, ops::Range};
@@ -14,9 +19,10 @@ use std::{collections::HashMap, ops::Range};
 pub use account::{Account, Finding, FindingKind, PartitionAccount, Unproved};
 pub use book::{Matched, Wrong};
 pub use dead_letters::Position;
+pub use features::{FeatureAccount, FeatureAudit, FeatureFinding};
 use mantis_kafka::{Admin, ClientConfig};
 use mantis_pipeline::{Fault, TopicPartition};
-use mantis_schemas::{Frame, Series, SeriesId, SeriesInterner, topics};
+use mantis_schemas::{Frame, Series, SeriesId, SeriesInterner};
 use mantis_stores::raw::{RawReader, StoredFrame, StoredReading};
 
 use self::{
@@ -49,6 +55,9 @@ pub enum AuditError {
     /// More series than the audit may know.
     #[error("log and store have more than {0} series: raise decode.series_max")]
     TooManySeries(usize),
+    /// More rows of features than the audit may hold.
+    #[error("the log brings more than {0} rows of features: audit more often than that, or keep less of the log")]
+    TooManyFeatures(usize),
 }
 
 /// A partition with the offsets that frame its audit.
@@ -72,7 +81,8 @@ pub async fn audit(
     series_max: usize,
 ) -> Result<Account, AuditError> {
     let admin = Admin::new(client)?;
-    let mut account = Account { cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
+    let mut account =
+        Account { store: "raw", cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
     // First the positions, then the store, then the log's end: what the store has is then surely in the log that is read.
     let frontiers = frontiers(&admin, group, topics, store, &mut account).await?;
     if frontiers.is_empty() {
@@ -81,7 +91,7 @@ pub async fn audit(
     let mut names = Names { interner: SeriesInterner::new(series_max), series_max };
     let mut book = Book::new()?;
     enter_store(store, &mut names, &mut book).await?;
-    let refused = log::dead_letters(client, &admin, group, topics).await?;
+    let letters = log::dead_letters(client, &admin, group, topics).await?;
     for (index, frontier) in frontiers.iter().enumerate() {
         let (log_start, log_end) = admin.watermarks(&frontier.partition).await?;
         if log_start > frontier.log_start {
@@ -99,7 +109,8 @@ pub async fn audit(
             partition: &frontier.partition,
             number: index as u32,
             audited_to: frontier.audited_to,
-            refused: refused.get(&frontier.partition).unwrap_or(&none),
+            refused: letters.refused.get(&frontier.partition).unwrap_or(&none),
+            letters_cut: letters.cut.contains(&*frontier.partition.topic),
             decoder: &mut decoder,
             names: &mut names,
             book: &mut book,
@@ -238,9 +249,4 @@ fn close(
         }
     })?;
     Ok(())
-}
-
-/// The dead-letter topics of `topics`.
-fn dead_letter_topics(topics: &[&str]) -> Vec<String> {
-    topics.iter().map(|topic| topics::dead_letter(topic)).collect()
 }

@@ -10,14 +10,14 @@ use std::{
 };
 
 use mantis_kafka::{OutRecord, Producer};
-use mantis_pipeline::{Fault, Shutdown};
-use mantis_schemas::{encode, topics};
+use mantis_pipeline::{Fault, Header, Shutdown};
+use mantis_schemas::{Feature, Series, encode, topics};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
 
-use super::partition::Published;
+use super::traces::{TRACEPARENT, Trace};
 
 /// Rows that wait for their acknowledgement; the partitions wait beyond it.
 const ROWS_WAITING_MAX: usize = 20_000;
@@ -28,6 +28,15 @@ const ROWS_PER_SEND_MAX: usize = 10_000;
 /// Longest wait for room.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
+
+/// A row on its way.
+#[derive(Debug)]
+pub(super) struct Emission {
+    pub(super) series: Arc<Series>,
+    pub(super) row: Feature,
+    /// The trace context of the last message that changed it.
+    pub(super) trace: Option<Trace>,
+}
 
 /// Sends rows in the order in which they were given, again and again until each is acknowledged.
 #[derive(Debug, Default)]
@@ -41,7 +50,7 @@ pub(super) struct Emitter {
 
 #[derive(Debug, Default)]
 struct Queue {
-    rows: VecDeque<Published>,
+    rows: VecDeque<Emission>,
     /// Rows that were given, from the start of the process.
     given: u64,
     /// Given and not acknowledged.
@@ -65,7 +74,7 @@ impl Emitter {
     }
 
     /// Takes rows; returns the number that [`acknowledged`](Self::acknowledged) waits for.
-    pub(super) fn give(&self, rows: Vec<Published>) -> u64 {
+    pub(super) fn give(&self, rows: Vec<Emission>) -> u64 {
         let mut queue = self.lock();
         queue.given += rows.len() as u64;
         queue.waiting += rows.len();
@@ -92,7 +101,7 @@ impl Emitter {
     /// Sends until `stop`.
     pub(super) async fn run(&self, producer: &Producer, stop: Shutdown) {
         loop {
-            let rows: Vec<Published> = {
+            let rows: Vec<Emission> = {
                 let mut queue = self.lock();
                 let count = queue.rows.len().min(ROWS_PER_SEND_MAX);
                 queue.rows.drain(..count).collect()
@@ -152,21 +161,25 @@ impl Emitter {
     }
 }
 
-/// Rows of one asset go into one record, in their order.
-fn records(rows: &[Published]) -> Vec<OutRecord> {
-    let mut order: Vec<&Published> = rows.iter().collect();
-    order.sort_by(|(a, _), (b, _)| a.asset.cmp(&b.asset));
+/// Rows of one asset go into one record, in their order. The record goes on in the trace of its last row that has one.
+fn records(rows: &[Emission]) -> Vec<OutRecord> {
+    let mut order: Vec<&Emission> = rows.iter().collect();
+    order.sort_by(|a, b| a.series.asset.cmp(&b.series.asset));
     let topic: Arc<str> = topics::FEATURES.into();
     let mut records = Vec::new();
-    for of_asset in order.chunk_by(|(a, _), (b, _)| a.asset == b.asset) {
+    for of_asset in order.chunk_by(|a, b| a.series.asset == b.series.asset) {
         for some in of_asset.chunks(ROWS_PER_RECORD_MAX) {
-            let Some((first, _)) = some.first() else { continue };
+            let Some(first) = some.first() else { continue };
+            let asset = &first.series.asset;
             let mut payload = Vec::with_capacity(some.len() * 256);
-            encode::avro::features(&mut payload, &first.asset, some.iter().map(|(series, row)| (&*series.sensor, row)));
+            encode::avro::features(&mut payload, asset, some.iter().map(|emission| (&*emission.series.sensor, &emission.row)));
+            let trace = some.iter().rev().find_map(|emission| emission.trace.as_ref());
+            let header = |trace: &Trace| Header { key: TRACEPARENT.into(), value: Some(trace.as_bytes().to_vec()) };
             records.push(OutRecord {
                 topic: topic.clone(),
-                key: Some(first.asset.as_bytes().to_vec()),
+                key: Some(asset.as_bytes().to_vec()),
                 payload: Some(payload),
+                headers: trace.map(header).into_iter().collect(),
                 ..OutRecord::default()
             });
         }

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use mantis_schemas::{Feature, Figure, FrameColumns, Quality, Series};
 use mantis_signal::{
-    Band, BearingGeometry, BearingLines, ENVELOPE_VERSION, FrameAnalyzer, FrameFeatures, FrameSettings, Group, Line,
-    SCALAR_VERSION, SEVERITY_VERSION, SPECTRUM_VERSION, SpectrumPlanner, Support, Zone, ZoneLimits,
+    BearingLines, ENVELOPE_VERSION, FrameAnalyzer, FrameFeatures, Line, SCALAR_VERSION, SEVERITY_VERSION, SPECTRUM_VERSION,
+    SpectrumPlanner, Zone,
 };
 
 use super::{partition::Published, sensor::figures};
-use crate::sensors::{self, Bearing, Declaration, SensorRegistry};
+use crate::sensors::{Declaration, SensorRegistry};
 
 /// Version of the rows of frames: rises with that of each of their parts.
 const FRAME_VERSION: u32 = SCALAR_VERSION + SPECTRUM_VERSION + ENVELOPE_VERSION + SEVERITY_VERSION - 3;
@@ -27,38 +27,11 @@ pub(crate) struct FrameDeclaration {
 impl FrameDeclaration {
     /// Reads a declaration; the error says what is wrong with it, and what to do.
     pub(crate) fn of(declaration: &Declaration) -> Result<Self, String> {
-        let band = |(low_hz, high_hz): (f64, f64)| Band::new(low_hz, high_hz).map_err(|error| error.to_string());
-        let bands: Vec<Band> = declaration.bands_hz.iter().copied().map(band).collect::<Result<_, _>>()?;
-        let bearing = declaration.bearing.map(|bearing| {
-            let Bearing { balls, ball_diameter, pitch_diameter, contact_angle_deg, shaft_rpm } = bearing;
-            if !(shaft_rpm.is_finite() && shaft_rpm > 0.0) {
-                return Err("shaft_rpm is not above 0: give revolutions per minute".into());
-            }
-            BearingGeometry::new(balls, ball_diameter, pitch_diameter, contact_angle_deg).map_err(|error| error.to_string())
-        });
-        let zone_limits = declaration.iso.map(|iso| {
-            let group = match iso.group {
-                1 => Group::Large,
-                2 => Group::Medium,
-                _ => return Err("iso.group is neither 1 nor 2: see ISO 10816-3".to_owned()),
-            };
-            let support = match iso.support {
-                sensors::Support::Rigid => Support::Rigid,
-                sensors::Support::Flexible => Support::Flexible,
-            };
-            Ok(ZoneLimits::iso_10816_3(group, support))
-        });
+        let settings = declaration.frame_settings()?;
         Ok(Self {
-            bands: bands.iter().map(|band| format!("band_rms_{}_{}_hz", band.low_hz(), band.high_hz())).collect(),
-            shaft_hz: declaration.bearing.map(|bearing| bearing.shaft_rpm / 60.0),
-            analyzer: FrameAnalyzer::new(FrameSettings {
-                bands,
-                envelope_band: declaration.envelope_hz.map(band).transpose()?,
-                bearing: bearing.transpose()?,
-                unit: declaration.unit.clone(),
-                zone_limits: zone_limits.transpose()?,
-            })
-            .map_err(|error| error.to_string())?,
+            bands: settings.bands.iter().map(|band| format!("band_rms_{}_{}_hz", band.low_hz(), band.high_hz())).collect(),
+            shaft_hz: declaration.shaft_hz(),
+            analyzer: FrameAnalyzer::new(settings).map_err(|error| error.to_string())?,
         })
     }
 }
@@ -99,8 +72,7 @@ impl FrameWindows {
             self.samples.extend(frame.format.values(frame.scale, frame.samples));
             self.declare(frame.series.index(), series);
             let Some(Some(declared)) = self.declared.get(frame.series.index()) else { continue };
-            let features =
-                declared.analyzer.features(&mut self.planner, &self.samples, frame.sample_rate_hz, declared.shaft_hz);
+            let features = declared.analyzer.features(&mut self.planner, &self.samples, frame.sample_rate_hz, declared.shaft_hz);
             let count = self.samples.len() as i64;
             let length_ns = (count as f64 * 1e9 / frame.sample_rate_hz).round();
             let mut row = Feature {

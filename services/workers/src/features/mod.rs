@@ -12,6 +12,7 @@ mod config;
 mod decode;
 mod emit;
 mod frames;
+mod offline;
 mod partition;
 mod partitioner;
 mod recompute;
@@ -22,6 +23,8 @@ mod snapshot;
 mod state_topic;
 #[cfg(test)]
 mod tests;
+mod traces;
+mod watch;
 
 use std::sync::{Arc, Mutex};
 
@@ -30,8 +33,11 @@ pub(crate) use frames::FrameDeclaration;
 use mantis_kafka::{Admin, ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer, Producer};
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
+pub(crate) use offline::Offline;
 pub use partition::Counts;
 pub use recompute::Recomputed;
+pub use sensor::Irregular;
+pub use watch::{SENSORS_MAX, SensorAccount, Watch};
 
 use crate::{WorkerError, raw::RecordDecoder, sensors::SensorRegistry};
 
@@ -55,6 +61,8 @@ pub struct Worker {
     pub config: FeatureConfig,
     /// What is declared of sensors that send frames.
     pub sensors: SensorRegistry,
+    /// Shows others what it has.
+    pub watch: Watch,
     /// Turns records into rows.
     pub decoder: RecordDecoder,
     /// The road's bounds.
@@ -69,7 +77,7 @@ impl Worker {
     /// # Errors
     /// Kafka's settings cannot be used, or an end of the road has failed for good.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
-        let Self { client, cluster_id, config, sensors, decoder, limits, status } = self;
+        let Self { client, cluster_id, config, sensors, watch, decoder, limits, status } = self;
         let producer = Arc::new(Producer::new(&client)?);
         let partitions = Admin::new(&client)?.partitions(topics::READINGS).await?.len();
         let emitter = Arc::new(emit::Emitter::default());
@@ -79,7 +87,7 @@ impl Worker {
             snapshots: state_topic::StateTopic::new(client.clone(), producer.clone(), cluster_id, partitions)?,
             emitter: emitter.clone(),
             frames: Mutex::new(frames::FrameWindows::new(sensors)),
-            partitions: Mutex::default(),
+            partitions: watch.0,
         });
         let source = Consumer::new(&client, &ConsumerConfig::new(GROUP, TOPICS))?;
         let dead_letters = Arc::new(DeadLetterProducer::new(&client, GROUP)?);

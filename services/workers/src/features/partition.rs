@@ -3,14 +3,26 @@
 use std::{collections::HashMap, ops::Range, sync::Arc, time::Instant};
 
 use mantis_schemas::{Feature, Quality, ReadingColumns, Series, SeriesId};
+use serde::Serialize;
 
 use super::{
-    FeatureConfig, partitioner,
+    FeatureConfig, SensorAccount, partitioner,
     sensor::{SensorState, Taken},
 };
 
 /// A row and whose it is.
 pub(super) type Published = (Arc<Series>, Feature);
+
+/// Readings of a partition, in the order of its log.
+pub(super) struct Batch<'a> {
+    pub(super) readings: &'a ReadingColumns,
+    /// Offset of the record of each reading.
+    pub(super) offsets: &'a [i64],
+    /// The readings to take.
+    pub(super) rows: Range<usize>,
+    /// The names behind the series ids.
+    pub(super) names: &'a [Arc<Series>],
+}
 
 /// The state of one partition. What it gives out follows from the records of the partition in their order.
 #[derive(Debug, Default)]
@@ -39,7 +51,7 @@ struct Sensor {
 
 /// Readings by what became of them, from the start of the process. `readings = good + uncertain + bad + duplicates + late`;
 /// conflicts are among the first three.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All readings.
     pub readings: u64,
@@ -92,23 +104,33 @@ impl PartitionState {
         self.sensors.iter().map(|sensor| (&*sensor.series, &sensor.state))
     }
 
+    /// What the sensors say of how their readings come.
+    pub(super) fn accounts(&self, asset: Option<&str>) -> impl Iterator<Item = SensorAccount> {
+        let wanted = move |sensor: &&Sensor| asset.is_none_or(|asset| *asset == *sensor.series.asset);
+        self.sensors.iter().filter(wanted).map(|sensor| SensorAccount {
+            asset: sensor.series.asset.to_string(),
+            sensor: sensor.series.sensor.to_string(),
+            newest_ns: sensor.state.watermark_ns,
+            irregular: sensor.state.irregular,
+            misplaced: sensor.misplaced,
+        })
+    }
+
     /// Takes readings of the partition; gives out the rows that are due after them, and tells which readings are too late, by
     /// index into the columns.
     pub(super) fn take(
         &mut self,
         config: &FeatureConfig,
-        readings: &ReadingColumns,
-        offsets: &[i64],
-        rows: Range<usize>,
-        names: &[Arc<Series>],
+        batch: &Batch<'_>,
         processed_ms: i64,
         published: &mut Vec<Published>,
     ) -> Vec<usize> {
+        let Batch { readings, offsets, rows, names } = batch;
         let now = Instant::now();
         let mut late = Vec::new();
         let mut touched: Vec<u32> = Vec::new();
         let mut last: Option<(SeriesId, u32)> = None;
-        for row in rows {
+        for row in rows.clone() {
             let series = readings.series[row];
             let index = match last {
                 Some((known, index)) if known == series => index,

@@ -17,7 +17,7 @@ use mantis_stores::archive::{
 use super::{
     FeatureConfig, TOPICS,
     frames::FrameWindows,
-    partition::{PartitionState, Published},
+    partition::{Batch, PartitionState, Published},
 };
 use crate::sensors::SensorRegistry;
 
@@ -103,7 +103,8 @@ impl<S> Chain<'_, S> {
         let mut published = Vec::new();
         match &rows.decoded {
             Decoded::Readings(readings) => {
-                self.state.take(config, readings, &offsets, 0..readings.len(), &names, 0, &mut published);
+                let batch = Batch { readings, offsets: &offsets, rows: 0..readings.len(), names: &names };
+                self.state.take(config, &batch, 0, &mut published);
                 self.hold(published);
                 self.settled(config)
             }

@@ -2,6 +2,7 @@
 
 use mantis_schemas::{Feature, Figure, Figures, Quality};
 use mantis_signal::{Moments, SCALAR_VERSION, ScalarFeatures};
+use serde::{Deserialize, Serialize};
 
 use super::{
     FeatureConfig,
@@ -37,6 +38,19 @@ pub(super) struct SensorState {
     pub(super) open: Vec<Open>,
     /// The earliest end of a window that has no final row yet.
     next_end_ns: i64,
+    /// What did not come as it should, since the sensor was first seen.
+    pub(super) irregular: Irregular,
+}
+
+/// Readings of a sensor that did not come once and in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Irregular {
+    /// Those that were there already.
+    pub duplicates: u64,
+    /// Those that replaced another value of the same time.
+    pub conflicts: u64,
+    /// Those that came too late for any window.
+    pub late: u64,
 }
 
 /// A window that may still change.
@@ -78,21 +92,29 @@ impl Default for SensorState {
             folded_to_ns: i64::MIN,
             open: Vec::new(),
             next_end_ns: i64::MAX,
+            irregular: Irregular::default(),
         }
     }
 }
 
 impl SensorState {
     /// The state that a snapshot holds.
-    pub(super) fn restored(samples: Samples, watermark_ns: i64, folded_to_ns: i64, open: Vec<Open>) -> Self {
+    pub(super) fn restored(
+        samples: Samples,
+        watermark_ns: i64,
+        folded_to_ns: i64,
+        open: Vec<Open>,
+        irregular: Irregular,
+    ) -> Self {
         let not_final = open.iter().filter(|open| open.published != Published::Final);
         let next_end_ns = not_final.map(end_of).min().unwrap_or(i64::MAX);
-        Self { samples, watermark_ns, folded_to_ns, open, next_end_ns }
+        Self { samples, watermark_ns, folded_to_ns, open, next_end_ns, irregular }
     }
 
     /// Takes a reading of the record at `offset`.
     pub(super) fn take(&mut self, config: &FeatureConfig, time_ns: i64, value: f64, quality: Quality, offset: i64) -> Taken {
         if time_ns < self.watermark_ns.saturating_sub(config.lateness_ns) {
+            self.irregular.late += 1;
             return Taken::Late;
         }
         let taken = if time_ns < self.folded_to_ns {
@@ -101,8 +123,14 @@ impl SensorState {
         } else {
             match self.samples.put(time_ns, value, quality) {
                 Put::New => Taken::New,
-                Put::Replaced => Taken::Conflict,
-                Put::Same => return Taken::Duplicate,
+                Put::Replaced => {
+                    self.irregular.conflicts += 1;
+                    Taken::Conflict
+                }
+                Put::Same => {
+                    self.irregular.duplicates += 1;
+                    return Taken::Duplicate;
+                }
             }
         };
         for window_ns in &config.windows_ns {

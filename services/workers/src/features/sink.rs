@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Reason, Shutdown, Sink, Span, Start, TopicPartition};
+use mantis_pipeline::{Assigned, Durable, Fault, Moved, Outcome, Part, Reason, Shutdown, Sink, Span, Start, TopicPartition};
 use mantis_schemas::{FrameColumns, ReadingColumns, SeriesTable, topics};
 use mantis_stores::raw::RawColumns;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,10 +14,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{
     Counts, FeatureConfig,
     decode::FeatureInput,
-    emit::Emitter,
+    emit::{Emission, Emitter},
     frames::FrameWindows,
-    partition::{PartitionState, Published},
+    partition::{Batch, PartitionState, Published},
     state_topic::StateTopic,
+    traces::Traces,
 };
 
 /// How often idle sensors and due snapshots are looked for.
@@ -42,8 +43,11 @@ pub(super) struct FeatureSink {
     pub(super) snapshots: StateTopic,
     pub(super) emitter: Arc<Emitter>,
     pub(super) frames: Mutex<FrameWindows>,
-    pub(super) partitions: Mutex<HashMap<TopicPartition, Arc<Held>>>,
+    pub(super) partitions: Arc<Partitions>,
 }
+
+/// The partitions that are owned.
+pub(super) type Partitions = Mutex<HashMap<TopicPartition, Arc<Held>>>;
 
 /// A partition that is owned.
 #[derive(Debug)]
@@ -66,6 +70,7 @@ struct Progress {
     emitted: u64,
     last_write: Instant,
     last_snapshot: Instant,
+    traces: Traces,
 }
 
 impl FeatureSink {
@@ -87,13 +92,6 @@ impl FeatureSink {
         }
     }
 
-    /// Readings by what became of them, over the partitions that are owned.
-    pub(super) fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
-        self.held().values().for_each(|held| sum.add(&held.counts.lock().unwrap_or_else(PoisonError::into_inner)));
-        sum
-    }
-
     async fn look_after(&self, held: &Held) -> Result<(), Fault> {
         // A partition that is being written to is looked after next time.
         let Ok(mut progress) = held.state.try_lock() else { return Ok(()) };
@@ -102,9 +100,7 @@ impl FeatureSink {
         if let Some(silent_since) = now.checked_sub(self.config.idle).filter(|_| self.emitter.has_room()) {
             let mut published = Vec::new();
             progress.state.publish_idle(&self.config, silent_since, now_ms(), IDLE_ROWS_MAX, &mut published);
-            if !published.is_empty() {
-                progress.emitted = self.emitter.give(published);
-            }
+            self.emit(&mut progress, published);
         }
         let since_snapshot = now.duration_since(progress.last_snapshot);
         let quiet = now.duration_since(progress.last_write) >= QUIET && since_snapshot >= QUIET;
@@ -112,6 +108,14 @@ impl FeatureSink {
             self.snapshot(held, &mut progress).await?;
         }
         Ok(())
+    }
+
+    /// Sends rows on, each in the trace of its last message.
+    fn emit(&self, progress: &mut Progress, published: Vec<Published>) {
+        if !published.is_empty() {
+            let traced = |(series, row): Published| Emission { trace: progress.traces.of(row.revision), series, row };
+            progress.emitted = self.emitter.give(published.into_iter().map(traced).collect());
+        }
     }
 
     /// Writes a snapshot, if there is news. The partition takes no rows meanwhile, so that it costs no second copy.
@@ -152,7 +156,10 @@ impl FeatureSink {
                             "the records of {} from {offset} to {} are gone, and the state of the features ends at {offset}: their \
                              windows would be cut in silence. Restore the records, or delete the topic {} to go on from {}; windows \
                              that are stored keep their rows with more samples",
-                            assigned.partition, assigned.log_start, topics::FEATURE_STATE, assigned.log_start
+                            assigned.partition,
+                            assigned.log_start,
+                            topics::FEATURE_STATE,
+                            assigned.log_start
                         ),
                     });
                 }
@@ -165,22 +172,20 @@ impl FeatureSink {
             None => {}
         }
         let now = Instant::now();
-        let progress = Progress { state, next, unsettled: false, emitted: 0, last_write: now, last_snapshot: now };
-        Ok(Held {
-            number,
-            state: tokio::sync::Mutex::new(progress),
-            durable: next.into(),
-            counts: Mutex::default(),
-        })
+        let progress = Progress {
+            state,
+            next,
+            unsettled: false,
+            emitted: 0,
+            last_write: now,
+            last_snapshot: now,
+            traces: Traces::default(),
+        };
+        Ok(Held { number, state: tokio::sync::Mutex::new(progress), durable: next.into(), counts: Mutex::default() })
     }
 
-    async fn take(
-        &self,
-        span: &Span,
-        readings: &ReadingColumns,
-        offsets: &[i64],
-        part: &Part<'_, FeatureInput>,
-    ) -> Result<Outcome, Fault> {
+    async fn take(&self, span: &Span, readings: &ReadingColumns, part: &Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
+        let FeatureInput { offsets, traces, .. } = part.columns;
         let held = self.held().get(&span.partition).cloned();
         let Some(held) = held else {
             return Err(Fault::retry(format!("{} is not held any more", span.partition)));
@@ -191,13 +196,13 @@ impl FeatureSink {
         }
         // Nothing fails behind this line, so no row is taken twice.
         self.emitter.room().await?;
-        let names = self.series.read().clone();
         let mut published = Vec::new();
-        let late =
-            progress.state.take(&self.config, readings, offsets, part.rows.clone(), &names, now_ms(), &mut published);
-        if !published.is_empty() {
-            progress.emitted = self.emitter.give(published);
-        }
+        let late = {
+            let batch = Batch { readings, offsets, rows: part.rows.clone(), names: &self.series.read() };
+            progress.state.take(&self.config, &batch, now_ms(), &mut published)
+        };
+        progress.traces.note(traces);
+        self.emit(&mut progress, published);
         progress.last_write = Instant::now();
         let counts = progress.state.counts;
         let before = std::mem::replace(&mut *held.counts.lock().unwrap_or_else(PoisonError::into_inner), counts);
@@ -222,33 +227,46 @@ impl FeatureSink {
     async fn elsewhere(&self, held: &Held, progress: &mut Progress, span: &Span) -> Result<Option<i64>, Fault> {
         if progress.unsettled {
             let log_start = progress.next.min(held.durable.load(std::sync::atomic::Ordering::Acquire));
-            let assigned =
-                Assigned { partition: span.partition.clone(), committed: None, log_start: log_start.min(span.from), log_end: i64::MAX };
+            let assigned = Assigned {
+                partition: span.partition.clone(),
+                committed: None,
+                log_start: log_start.min(span.from),
+                log_end: i64::MAX,
+            };
             *progress = self.load(&assigned).await?.state.into_inner();
         }
         Ok((progress.next != span.from).then_some(progress.next))
     }
 
-    async fn take_frames(
-        &self,
-        frames: &FrameColumns,
-        offsets: &[i64],
-        part: &Part<'_, FeatureInput>,
-    ) -> Result<Outcome, Fault> {
+    async fn take_frames(&self, frames: &FrameColumns, part: &Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
+        let FeatureInput { offsets, traces, .. } = part.columns;
         self.emitter.room().await?;
         let mut published: Vec<Published> = Vec::new();
         {
-            let names = self.series.read().clone();
+            let names = self.series.read();
             let mut windows = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
             windows.rows(frames, offsets, part.rows.clone(), &names, now_ms(), &mut published);
         }
-        let emitted = self.emitter.give(published);
+        let trace = |offset: i64| Some(traces.iter().find(|(at, _)| *at == offset)?.1.clone());
+        let traced = published.into_iter().map(|(series, row)| Emission { trace: trace(row.revision), series, row });
+        let emitted = self.emitter.give(traced.collect());
         self.emitter.acknowledged(emitted).await?;
         Ok(Outcome::Ended { written: part.rows.len(), duplicates: 0, conflicts: 0, rejected: Vec::new(), advanced: part.last })
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<TopicPartition, Arc<Held>>> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    pub(super) fn counts(&self) -> Counts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the state while nothing is written to it.
+    pub(super) async fn look<T>(&self, look: impl FnOnce(&PartitionState) -> T) -> T {
+        look(&self.state.lock().await.state)
     }
 }
 
@@ -270,10 +288,9 @@ impl Sink for FeatureSink {
     }
 
     async fn write(&self, part: Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
-        let FeatureInput { rows, offsets } = part.columns;
-        match (rows, part.spans) {
-            (RawColumns::Readings(readings), [span]) => self.take(span, readings, offsets, &part).await,
-            (RawColumns::Frames(frames), _) => self.take_frames(frames, offsets, &part).await,
+        match (&part.columns.rows, part.spans) {
+            (RawColumns::Readings(readings), [span]) => self.take(span, readings, &part).await,
+            (RawColumns::Frames(frames), _) => self.take_frames(frames, &part).await,
             (RawColumns::Readings(_), spans) => Err(Fault::Fatal {
                 reason: format!("a batch covers {} partitions and must cover one: this is a defect of the worker", spans.len()),
             }),
@@ -295,9 +312,9 @@ impl Sink for FeatureSink {
         Ok(None)
     }
 
-    fn durable(&self, partition: &TopicPartition, done: i64) -> i64 {
+    fn durable(&self, partition: &TopicPartition, done: i64) -> Durable {
         let durable = |held: &Arc<Held>| held.durable.load(std::sync::atomic::Ordering::Acquire);
-        self.held().get(partition).map_or(done, durable)
+        Durable::To(self.held().get(partition).map_or(done, durable))
     }
 
     async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {

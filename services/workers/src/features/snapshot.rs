@@ -2,7 +2,7 @@
 //!
 //! A snapshot is a sequence of chunks, each a sequence of sensors. Numbers are little endian, lengths and differences varints
 //! (LEB128, signed ones zigzag). A sensor: asset, sensor, watermark, folded-to; its windows (length, start, revision,
-//! published, moments if folded); its samples (number, whether all are good, differences of times, values, qualities).
+//! published, moments if folded); its duplicates, conflicts and late readings; its samples (number, whether all are good, differences of times, values, qualities).
 
 use mantis_schemas::{Quality, Series, is_name};
 use mantis_signal::{MOMENTS_VERSION, Moments, SCALAR_VERSION};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     FeatureConfig,
     samples::Samples,
-    sensor::{Folded, Open, Published, SensorState},
+    sensor::{Folded, Irregular, Open, Published, SensorState},
 };
 
 /// Version of this layout.
@@ -91,6 +91,8 @@ pub(super) fn encode(out: &mut Vec<u8>, series: &Series, state: &SensorState) {
             unsigned(out, folded.bad);
         }
     }
+    let Irregular { duplicates, conflicts, late } = state.irregular;
+    [duplicates, conflicts, late].into_iter().for_each(|count| unsigned(out, count));
     unsigned(out, state.samples.len() as u64);
     let all_good = state.samples.iter().all(|(_, _, quality)| quality == Quality::Good);
     out.push(u8::from(all_good));
@@ -118,6 +120,8 @@ pub(super) fn decode(config: &FeatureConfig, mut chunk: &[u8], mut sensor: impl 
                 open.push(window);
             }
         }
+        let irregular =
+            Irregular { duplicates: take_unsigned(bytes)?, conflicts: take_unsigned(bytes)?, late: take_unsigned(bytes)? };
         let count = take_unsigned(bytes)?;
         let all_good = take::<1>(bytes)? == [1];
         // A damaged count asks for no more room than its chunk could fill.
@@ -130,7 +134,7 @@ pub(super) fn decode(config: &FeatureConfig, mut chunk: &[u8], mut sensor: impl 
             let quality = if all_good { Quality::Good } else { take_quality(bytes)? };
             samples.put(time_ns, value, quality);
         }
-        sensor(series, SensorState::restored(samples, watermark_ns, folded_to_ns, open));
+        sensor(series, SensorState::restored(samples, watermark_ns, folded_to_ns, open, irregular));
     }
     Some(())
 }

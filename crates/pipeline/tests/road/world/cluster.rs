@@ -12,6 +12,9 @@ pub struct Log {
     pub start: i64,
     pub end: i64,
     pub sent: BTreeMap<i64, Arc<Sent>>,
+    /// Nobody can read it; who owns it is told once.
+    pub damaged: bool,
+    pub damage_told: bool,
 }
 
 impl Log {

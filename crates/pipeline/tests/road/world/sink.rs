@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Reason, Sink, Span, Start, TopicPartition};
+use mantis_pipeline::{Assigned, Durable, Fault, Moved, Outcome, Part, Reason, Sink, Span, Start, TopicPartition};
 use tokio::time::{Instant, sleep};
 
 use super::{Fate, Keeps, Row, Rows, State, World, cluster::Told};
@@ -178,15 +178,23 @@ impl Sink for Store {
         .await?
     }
 
-    fn durable(&self, partition: &TopicPartition, done: i64) -> i64 {
+    fn durable(&self, partition: &TopicPartition, done: i64) -> Durable {
         if self.world.keeps != Keeps::Chain {
-            return done;
+            return Durable::To(done);
         }
         let state = &mut *self.world.state();
         if state.random.chance(300) {
             cut(state, self.worker, partition);
         }
-        state.links.get(&(self.worker, partition.clone())).map_or(state.ledger[partition], |link| link.from)
+        match (state.links.get(&(self.worker, partition.clone())), state.ledger.get(partition)) {
+            (Some(link), _) => Durable::To(link.from),
+            // The link is gone: what was in it is to be read again, unless somebody else has stored it.
+            (None, Some(&ledger)) if ledger != done => {
+                state.meet("a chain that moved");
+                Durable::Moved(ledger)
+            }
+            (None, _) => Durable::To(done),
+        }
     }
 
     async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
@@ -221,7 +229,6 @@ impl Store {
         }
         let state = &mut *self.world.state();
         if let Some(moved) = self.elsewhere(state, part.spans) {
-            state.meet("a chain that moved");
             return Ok(Outcome::Moved(moved));
         }
         let rows = &part.columns.0[part.rows.clone()];
@@ -237,7 +244,7 @@ impl Store {
             written += 1;
             let at = state.partition_of(row.key);
             if let Some(link) = state.links.get_mut(&(self.worker, at)) {
-                link.rows.push(row.clone());
+                link.rows.push(*row);
             }
         }
         let advanced = part.last && rejected.is_empty();

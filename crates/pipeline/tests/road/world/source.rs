@@ -63,11 +63,18 @@ impl Consumer {
             });
             return Some(Event::Assigned(assigned.collect()));
         }
+        let owned = member.owned.iter().filter(|(_, owned)| owned.told == Told::Assigned && owned.position.is_some());
+        for (name, _) in owned {
+            if let Some(log) = state.logs.get_mut(name).filter(|log| log.damaged && !log.damage_told) {
+                log.damage_told = true;
+                return Some(Event::Unreadable(name.clone(), format!("{name} is damaged")));
+            }
+        }
         let most = state.random.within(1, BATCH_RECORDS_MAX + 1) as usize;
         let readable: Vec<_> = member
             .owned
             .iter_mut()
-            .filter(|(_, owned)| !owned.paused && owned.told == Told::Assigned)
+            .filter(|(name, owned)| !owned.paused && owned.told == Told::Assigned && !state.logs[*name].damaged)
             .filter_map(|(name, owned)| owned.position.as_mut().map(|position| (name, position)))
             .filter(|(name, position)| **position < state.logs[*name].start || **position < state.logs[*name].last_record_end())
             .collect();
@@ -121,7 +128,7 @@ impl Source for Consumer {
                     Event::Revoked(_) => self.world.state().meet("a revocation"),
                     Event::Lost(_) => self.world.state().meet("a loss of partitions"),
                     Event::Gap(_) => self.world.state().meet("a gap"),
-                    Event::Assigned(_) | Event::Records(_) => {}
+                    Event::Assigned(_) | Event::Records(_) | Event::Unreadable(..) => {}
                 }
                 return Ok(event);
             }

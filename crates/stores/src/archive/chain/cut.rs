@@ -12,7 +12,8 @@ impl<S: ArchiveStore> Shared<S> {
     /// Waits until the partition can take more: its last object did not fail, and what is open has room.
     pub(super) async fn make_room(&self, partition: &TopicPartition) -> Result<(), Fault> {
         loop {
-            let to = self.links().get(partition).filter(|link| link.failed() || link.is_full(&self.config)).map(|link| link.next());
+            let to =
+                self.links().get(partition).filter(|link| link.failed() || link.is_full(&self.config)).map(|link| link.next());
             let Some(to) = to else { return Ok(()) };
             self.cut_once(partition, to).await?;
         }

@@ -24,7 +24,7 @@ use std::{
     },
 };
 
-use mantis_pipeline::{Assigned, Columns, Fault, Moved, Outcome, Part, Shutdown, Sink, Span, Start, TopicPartition};
+use mantis_pipeline::{Assigned, Columns, Durable, Fault, Moved, Outcome, Part, Shutdown, Sink, Span, Start, TopicPartition};
 use mantis_schemas::SeriesTable;
 use tokio::{
     sync::Semaphore,
@@ -82,7 +82,8 @@ impl<S: ArchiveStore> Chain<S> {
                 _ = turns.tick() => {}
             }
             let age = self.shared.config.age();
-            let due: Vec<_> = self.shared.links().iter().filter_map(|(name, link)| Some((name.clone(), link.due(age)?))).collect();
+            let due: Vec<_> =
+                self.shared.links().iter().filter_map(|(name, link)| Some((name.clone(), link.due(age)?))).collect();
             if let Err(fault @ Fault::Fatal { .. }) = self.cut_all(due).await {
                 return Err(fault);
             }
@@ -177,8 +178,8 @@ impl<S: ArchiveStore> Sink for Chain<S> {
         Ok((!moved.is_empty()).then_some(moved))
     }
 
-    fn durable(&self, partition: &TopicPartition, done: i64) -> i64 {
-        self.shared.links().get(partition).map_or(done, |link| link.end().min(done))
+    fn durable(&self, partition: &TopicPartition, done: i64) -> Durable {
+        Durable::To(self.shared.links().get(partition).map_or(done, |link| link.end().min(done)))
     }
 
     async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {

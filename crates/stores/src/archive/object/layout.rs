@@ -81,7 +81,8 @@ pub(super) fn properties() -> Result<WriterProperties, ObjectError> {
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
         .set_write_batch_size(WRITE_ROWS);
-    let builder = DELTAS.into_iter().fold(builder, |builder, name| without_dictionary(builder, name, Encoding::DELTA_BINARY_PACKED));
+    let builder =
+        DELTAS.into_iter().fold(builder, |builder, name| without_dictionary(builder, name, Encoding::DELTA_BINARY_PACKED));
     let builder = PLAIN.into_iter().fold(builder, |builder, name| without_dictionary(builder, name, Encoding::PLAIN));
     Ok(builder.build())
 }

@@ -105,10 +105,7 @@ pub(super) fn check_seal(file: &[u8]) -> Result<(), ObjectError> {
     let expected = format!("{:020}:{crc:08x}", file.len());
     match seal == expected.as_bytes() {
         true => Ok(()),
-        false => Err(ObjectError::Damaged(format!(
-            "its seal says {}, its bytes say {expected}",
-            String::from_utf8_lossy(seal)
-        ))),
+        false => Err(ObjectError::Damaged(format!("its seal says {}, its bytes say {expected}", String::from_utf8_lossy(seal)))),
     }
 }
 

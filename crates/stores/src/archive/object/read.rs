@@ -78,7 +78,9 @@ fn log_order(file: &ArchiveRows) -> ArchiveRows {
     }
     let mut rows = ArchiveRows::new(file.decoded.kind());
     for entry in order {
-        let (Some(offset), Some(row), Some(at)) = (file.offset.get(entry), file.row.get(entry), before.get(entry)) else { continue };
+        let (Some(offset), Some(row), Some(at)) = (file.offset.get(entry), file.row.get(entry), before.get(entry)) else {
+            continue;
+        };
         if *row != ArchiveRows::ORIGINAL {
             rows.decoded.extend(&file.decoded, *at..at + 1);
             rows.placed(*offset, *row);
@@ -142,7 +144,8 @@ impl Batch {
         match into {
             Decoded::Readings(into) => {
                 let (names, times) = (SeriesNames::of(self)?, self.numbers::<TimestampNanosecondType>(column::TIME)?);
-                let (values, qualities) = (self.numbers::<Float64Type>(column::VALUE)?, self.column::<StringArray>(column::QUALITY)?);
+                let (values, qualities) =
+                    (self.numbers::<Float64Type>(column::VALUE)?, self.column::<StringArray>(column::QUALITY)?);
                 let arrivals = self.numbers::<TimestampMillisecondType>(column::ARRIVAL)?;
                 for row in rows {
                     into.series.push(names.id(row, series)?);

@@ -107,12 +107,16 @@ impl FileOrder {
         let mut decoded: Vec<usize> = (0..entries.len()).collect();
         // Stable: rows of one series and time stay in the order of the log.
         match &rows.decoded {
-            Decoded::Readings(readings) => decoded.sort_by_key(|row| (names.rank(&readings.series, *row), readings.time_ns.get(*row))),
+            Decoded::Readings(readings) => {
+                decoded.sort_by_key(|row| (names.rank(&readings.series, *row), readings.time_ns.get(*row)))
+            }
             Decoded::Frames(frames) => decoded.sort_by_key(|row| (names.rank(&frames.series, *row), frames.start_ns.get(*row))),
             Decoded::Features(features) => decoded.sort_by_key(|row| {
                 (names.rank(&features.series, *row), features.rows.get(*row).map(|feature| (feature.window_ns, feature.start_ns)))
             }),
-            Decoded::Events(events) => decoded.sort_by_key(|row| events.rows().get(*row).map(|event| (&event.asset, event.time_ns))),
+            Decoded::Events(events) => {
+                decoded.sort_by_key(|row| events.rows().get(*row).map(|event| (&event.asset, event.time_ns)))
+            }
             Decoded::Records => {}
         }
         let entries = decoded.iter().filter_map(|row| entries.get(*row).copied()).chain(originals).collect();

@@ -8,6 +8,7 @@
 //! value replaces the stored one and is counted as a conflict. Values are compared bit by bit.
 
 mod encode;
+mod oldest;
 mod read;
 mod retention;
 mod schema;

@@ -4,7 +4,7 @@ use std::{ops::Range, path::Path};
 
 use mantis_pipeline::Fault;
 use mantis_schemas::Series;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{KIND, OpenError, encode};
 use crate::{
@@ -53,18 +53,30 @@ impl RawReader for SqliteRawReader {
         self.0.blocking(move |connection| readings::newest(connection, after.as_ref(), limit)).await
     }
 
+    async fn newest_reading(&self, series: &Series) -> Result<Option<StoredReading>, Fault> {
+        let series = series.clone();
+        self.0.blocking(move |connection| readings::newest_of(connection, &series)).await
+    }
+
+    async fn newest_frame(&self, series: &Series) -> Result<Option<StoredFrame>, Fault> {
+        let series = series.clone();
+        self.0
+            .blocking(move |connection| {
+                let Some(id) = series_id(connection, &series)? else { return Ok(None) };
+                let of = "series = ?1 ORDER BY start_ns DESC LIMIT 1";
+                connection.query_row(&select_frames(of), [id], frame).optional()
+            })
+            .await
+    }
+
     async fn frames(&self, series: &Series, start_ns: Range<i64>, limit: usize) -> Result<Vec<StoredFrame>, Fault> {
         let series = series.clone();
         self.0
             .blocking(move |connection| {
                 let Some(id) = series_id(connection, &series)? else { return Ok(Vec::new()) };
-                connection
-                    .prepare(
-                        "SELECT start_ns, sample_rate_hz, format, scale, quality, arrival_ms, samples FROM frames
-                         WHERE series = ?1 AND start_ns >= ?2 AND start_ns < ?3 ORDER BY start_ns LIMIT ?4",
-                    )?
-                    .query_map(params![id, start_ns.start, start_ns.end, limit_of(limit)], frame)?
-                    .collect()
+                let of = "series = ?1 AND start_ns >= ?2 AND start_ns < ?3 ORDER BY start_ns LIMIT ?4";
+                let range = params![id, start_ns.start, start_ns.end, limit_of(limit)];
+                connection.prepare(&select_frames(of))?.query_map(range, frame)?.collect()
             })
             .await
     }
@@ -76,6 +88,10 @@ impl RawReader for SqliteRawReader {
     async fn retained_from(&self) -> Result<Option<i64>, Fault> {
         self.0.retained_from().await
     }
+}
+
+fn select_frames(of: &str) -> String {
+    format!("SELECT start_ns, sample_rate_hz, format, scale, quality, arrival_ms, samples FROM frames WHERE {of}")
 }
 
 fn frame(row: &Row<'_>) -> rusqlite::Result<StoredFrame> {

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::oldest::{Kind, Oldest};
 use crate::sqlite::WriteError;
 
 /// Readings that one transaction deletes at most, so that writes go on in between.
@@ -9,8 +10,9 @@ const TRIM_READINGS_MAX: i64 = 20_000;
 /// Frames that one transaction deletes at most; a frame is many pages.
 const TRIM_FRAMES_MAX: i64 = 200;
 
-/// By how much of the stored time the bytes' bound moves on at a time.
-const TRIM_STEPS: i128 = 64;
+/// Part of what the store takes that goes at a time when it is over its bound on bytes: one in so many. No more than that is
+/// deleted beyond need.
+const TRIM_PART: u64 = 64;
 
 /// What to keep. Without a bound everything is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,11 +51,10 @@ pub(super) fn trim_some(connection: &mut Connection, retention: Retention) -> Re
     let mut from_ns = from_ns;
     if trimmed == Trimmed::default()
         && let Some(bytes_max) = retention.bytes_max
-        && bytes_used(&transaction)? > bytes_max
-        && let Some((oldest, newest)) = stored_times(&transaction)?
+        && let bytes = bytes_used(&transaction)?
+        && bytes > bytes_max
+        && let Some(next) = behind_oldest(&transaction, bytes / TRIM_PART)?
     {
-        let step = (i128::from(newest) - i128::from(oldest)) / TRIM_STEPS + 1;
-        let next = i64::try_from(i128::from(oldest) + step).unwrap_or(i64::MAX);
         from_ns = Some(next);
         trimmed = delete_before(&transaction, next)?;
     }
@@ -102,16 +103,21 @@ fn bytes_used(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
 }
 
-fn stored_times(transaction: &Transaction<'_>) -> rusqlite::Result<Option<(i64, i64)>> {
-    // One seek per series and end, not a scan.
-    transaction.query_row(
-        "SELECT min(oldest), max(newest) FROM (
-             SELECT (SELECT min(time_ns) FROM readings WHERE series = id) AS oldest,
-                    (SELECT max(time_ns) FROM readings WHERE series = id) AS newest FROM series
-             UNION ALL
-             SELECT (SELECT min(start_ns) FROM frames WHERE series = id),
-                    (SELECT max(start_ns) FROM frames WHERE series = id) FROM series)",
-        [],
-        |row| Ok(row.get::<_, Option<i64>>(0)?.zip(row.get(1)?)),
-    )
+/// The time behind the oldest rows: behind so many bytes of them, a transaction's worth at most and one row at least. The
+/// rows decide and not their times, so that one with a time far from all others costs no other row.
+fn behind_oldest(transaction: &Transaction<'_>, bytes: u64) -> rusqlite::Result<Option<i64>> {
+    let mut oldest = Oldest::new(transaction)?;
+    let (mut passed_bytes, mut readings, mut frames, mut behind) = (0, 0, 0, None);
+    while let Some(row) = oldest.next()? {
+        behind = Some(row.time_ns.saturating_add(1));
+        passed_bytes += row.bytes;
+        match row.kind {
+            Kind::Reading => readings += 1,
+            Kind::Frame => frames += 1,
+        }
+        if passed_bytes >= bytes || readings == TRIM_READINGS_MAX || frames == TRIM_FRAMES_MAX {
+            break;
+        }
+    }
+    Ok(behind)
 }

@@ -1,0 +1,74 @@
+//! Dead letters by the thousand and by the megabyte: what `mantis dlq` holds of them is bounded.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{collections::HashSet, process::Stdio, sync::Arc, time::Duration};
+
+use common::{Up, json, json_lines, mantis};
+use mantis_kafka::{ClientConfig, OutRecord, Producer};
+use mantis_schemas::topics;
+
+fn broken(bytes: usize) -> OutRecord {
+    let payload = [vec![b'{'], vec![b'x'; bytes]].concat();
+    OutRecord { topic: Arc::from(topics::READINGS), key: Some(b"press".to_vec()), payload: Some(payload), ..OutRecord::default() }
+}
+
+fn publish(up: &Up, records: &[OutRecord]) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        for delivered in producer.send_all(records).await {
+            delivered.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_replay_of_large_letters_holds_a_few_of_them_at_a_time_and_marks_them_all() {
+    const LETTERS: usize = 300;
+    const LETTER_BYTES: usize = 900 << 10;
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    publish(&up, &vec![broken(LETTER_BYTES); LETTERS]);
+    let account = json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
+    assert_eq!(account["records_dead_lettered"], LETTERS);
+
+    let mut replay = mantis(folder.path()).args(["dlq", "replay", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut peak_kib = 0;
+    let ended = loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", replay.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+        peak_kib = peak_kib.max(peak.unwrap_or(0));
+        if let Some(ended) = replay.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(ended.success(), "{ended}");
+    let replayed: serde_json::Value = serde_json::from_reader(replay.stdout.take().unwrap()).unwrap();
+    assert_eq!(replayed["replayed"], LETTERS);
+    // What the Kafka client itself takes does not depend on their number.
+    assert!(peak_kib << 10 < LETTERS * LETTER_BYTES * 3 / 4, "{peak_kib} KiB at the peak");
+    json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
+    let all = json_lines(folder.path(), &["dlq", "list", "--all"], 3);
+    let marked = all.iter().filter(|letter| letter["replayed_ms"].is_number());
+    assert_eq!(marked.map(|letter| letter["position"].as_str().unwrap()).collect::<HashSet<_>>().len(), LETTERS);
+    up.stop();
+}
+
+#[test]
+fn a_list_goes_on_from_the_place_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), &[]);
+    publish(&up, &vec![broken(10); 5]);
+    json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
+    // A letter of each worker that decodes.
+    up.wait_until("refused by all", |up| json_lines(&up.data_dir, &["dlq", "list", "--all"], 3).len() == 5 * 4);
+    let all = json_lines(folder.path(), &["dlq", "list"], 3);
+    let rest = json_lines(folder.path(), &["dlq", "list", "--from", "mantis.readings.dlq/0/3"], 3);
+    assert_eq!((all.len(), &rest[..]), (20, &all[3..]));
+    common::run(folder.path(), &["dlq", "list", "--from", "mantis.readings.dlq/x"], 2);
+    up.stop();
+}

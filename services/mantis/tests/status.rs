@@ -1,0 +1,95 @@
+//! What `mantis status` and the ready page say of a worker that cannot do its work.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::{path::PathBuf, sync::Arc};
+
+use common::{Up, json, json_lines, run};
+use mantis_kafka::{ClientConfig, Consumer, ConsumerConfig, OutRecord, Producer};
+use mantis_pipeline::Source;
+use mantis_schemas::topics;
+use mantis_workers::raw;
+
+#[test]
+fn a_worker_whose_partitions_another_member_has_taken_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), &[]);
+    assert!(json(folder.path(), &["status"], 0)["workers"][0]["displaced"].is_null());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let client = ClientConfig::new(up.brokers.as_str());
+    let other = runtime.spawn(async move {
+        let mut other = Consumer::new(&client, &ConsumerConfig::new(raw::GROUP, raw::TOPICS)).unwrap();
+        while other.next().await.is_ok() {}
+    });
+    up.wait_until("displaced", |up| up.status()["workers"][0]["displaced"].is_string());
+    let sentence = "another member of the group mantis-raw has";
+    let (code, ready) = up.http_get("/health/ready").unwrap();
+    assert!(code == 503 && ready.contains(sentence), "{ready}");
+    let text = String::from_utf8(run(folder.path(), &["status"], 3).stdout).unwrap();
+    assert!(text.contains(sentence), "{text}");
+    assert!(json(folder.path(), &["status"], 3)["workers"][0]["displaced"].as_str().unwrap().contains(sentence));
+    other.abort();
+    up.stop();
+}
+
+/// The segment files of a partition number, of every topic.
+fn segments(up: &Up, partition: i32) -> Vec<PathBuf> {
+    let topics = std::fs::read_dir(up.data_dir.join("broker/topics")).unwrap();
+    let file = |topic: std::io::Result<std::fs::DirEntry>| {
+        topic.unwrap().path().join(partition.to_string()).join("00000000000000000000.log")
+    };
+    topics.map(file).filter(|file| file.metadata().is_ok_and(|file| file.len() > 0)).collect()
+}
+
+#[test]
+fn damage_in_the_log_is_told_with_its_place_and_the_other_partitions_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("MANTIS__BROKER__PARTITIONS", "2")];
+    let up = Up::start(folder.path(), &settings);
+    let records: Vec<OutRecord> = (0..2)
+        .map(|partition| OutRecord {
+            topic: Arc::from(topics::READINGS),
+            partition: Some(partition),
+            payload: Some(
+                format!(r#"{{"asset":"pump-{partition}","sensor":"flow","time":"2026-01-01T00:00:00Z","value":1}}"#).into_bytes(),
+            ),
+            ..OutRecord::default()
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        for delivered in producer.send_all(&records).await {
+            delivered.unwrap();
+        }
+    });
+    json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
+    let damaged = segments(&up, 1);
+    up.stop();
+    for name in ["raw.db", "raw.db-wal", "raw.db-shm"] {
+        // The store is rebuilt from the log.
+        let _ = std::fs::remove_file(folder.path().join(name));
+    }
+    let [damaged] = &damaged[..] else { panic!("one topic has records: {damaged:?}") };
+    let mut bytes = std::fs::read(damaged).unwrap();
+    *bytes.last_mut().unwrap() ^= 0xff;
+    std::fs::write(damaged, &bytes).unwrap();
+
+    let mut up = Up::launch(folder.path(), "127.0.0.1:0", &settings);
+    let sentence = "the log of mantis.readings/1 is damaged at offset 0";
+    up.wait_until("in trouble", |up| up.http_get("/health/ready").is_some_and(|(_, ready)| ready.contains(sentence)));
+    up.wait_until("reading the others", |_| !json_lines(folder.path(), &["query", "readings", "pump-0", "flow"], 0).is_empty());
+    let status = json(folder.path(), &["status"], 3);
+    assert_eq!(status["workers"][0]["state"], "retrying", "{status}");
+    assert!(status["workers"][0]["troubles"]["mantis.readings/1"].as_str().unwrap().contains(sentence), "{status}");
+    let log = std::fs::read_to_string(folder.path().join("up.log")).unwrap();
+    assert!(log.lines().any(|line| line.contains("mantis_broker") && line.contains("the log is damaged")), "{log}");
+
+    *bytes.last_mut().unwrap() ^= 0xff;
+    std::fs::write(damaged, &bytes).unwrap();
+    up.wait_until_ready();
+    json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
+    up.stop();
+}
