@@ -20,11 +20,11 @@ use tokio::{
 use super::traces::{TRACEPARENT, Trace};
 
 /// Rows that wait for their acknowledgement; the partitions wait beyond it.
-const ROWS_WAITING_MAX: usize = 100_000;
+const ROWS_WAITING_MAX: usize = 20_000;
 /// Rows of one record, far below the largest record of the topic.
 const ROWS_PER_RECORD_MAX: usize = 500;
 /// Rows that are sent together.
-const ROWS_PER_SEND_MAX: usize = 20_000;
+const ROWS_PER_SEND_MAX: usize = 10_000;
 /// Longest wait for room.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
@@ -66,6 +66,11 @@ impl Emitter {
     pub(super) async fn room(&self) -> Result<(), Fault> {
         let room = self.until(|queue, _| queue.waiting < ROWS_WAITING_MAX);
         timeout(ROOM_WAIT, room).await.map_err(|_| self.trouble())
+    }
+
+    /// True if rows may be given now.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().waiting < ROWS_WAITING_MAX
     }
 
     /// Takes rows; returns the number that [`acknowledged`](Self::acknowledged) waits for.

@@ -47,6 +47,9 @@ pub const GROUP: &str = "mantis-features";
 pub const TOPICS: [&str; 2] = [topics::READINGS, topics::WAVEFORMS];
 /// Lanes of the road: a lane per partition, so that no batch covers two.
 const LANES: usize = 4_096;
+/// Rows of a batch at most: where many sensors end a window at the same time, each gives a feature of some 300 bytes per
+/// length of window.
+const BATCH_ROWS_MAX: usize = 4_096;
 
 /// The parts of a features worker.
 pub struct Worker {
@@ -104,7 +107,7 @@ impl Worker {
                 ended
             }
         });
-        let limits = Limits { lanes_max: LANES, ..limits };
+        let limits = Limits { lanes_max: LANES, rows_max: limits.rows_max.min(BATCH_ROWS_MAX), ..limits };
         let ended =
             mantis_pipeline::run(source, decode::FeatureDecoder(decoder), sink, dead_letters, limits, status, shutdown).await;
         stop.cancel();

@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// A partition that has been silent for so long gets its snapshot at once.
 const QUIET: Duration = Duration::from_secs(1);
 /// Provisional rows of one look.
-const IDLE_ROWS_MAX: usize = 20_000;
+const IDLE_ROWS_MAX: usize = 4_096;
 
 const TOO_LATE: Reason = Reason {
     code: "too-late",
@@ -103,7 +103,8 @@ impl FeatureSink {
         // A partition that is being written to is looked after next time.
         let Ok(mut progress) = held.state.try_lock() else { return Ok(()) };
         let now = Instant::now();
-        if let Some(silent_since) = now.checked_sub(self.config.idle) {
+        // What finds no room is looked for again.
+        if let Some(silent_since) = now.checked_sub(self.config.idle).filter(|_| self.emitter.has_room()) {
             let mut published = Vec::new();
             progress.state.publish_idle(&self.config, silent_since, now_ms(), IDLE_ROWS_MAX, &mut published);
             self.emit(&mut progress, published);
