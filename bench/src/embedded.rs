@@ -38,7 +38,8 @@ impl Embedded {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(broker.serve(listener, stop.clone()));
         let topic = |name: &str| NewTopic { name: name.to_owned(), partitions: PARTITIONS, settings: Vec::new() };
-        Admin::new(&client)?.create_topics(&[topic(topics::READINGS), topic(topics::WAVEFORMS)]).await?;
+        let wanted = [topics::READINGS, topics::WAVEFORMS, topics::FEATURES].map(topic);
+        Admin::new(&client)?.create_topics(&wanted).await?;
         Ok(Self { client, cluster_id, stop, serving })
     }
 

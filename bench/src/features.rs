@@ -27,7 +27,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Args {
     /// The program [default: `mantis` beside this one]
     #[arg(long)]
-    mantis: Option<PathBuf>,
+    features_mantis: Option<PathBuf>,
     /// Sensors, with a reading each per second of their own time
     #[arg(long, default_value_t = 100_000)]
     sensors: usize,
@@ -39,8 +39,7 @@ pub struct Args {
 /// Feeds a worker as fast as it takes it, then kills and restarts it. Event time alone decides, so the state is that of a
 /// plant that runs for so long.
 pub async fn run(args: &Args) -> Result<Vec<Figure>> {
-    let beside = std::env::current_exe()?.with_file_name("mantis");
-    let mantis = args.mantis.clone().unwrap_or(beside).canonicalize().context("there is no `mantis`: name it with --mantis")?;
+    let mantis = mantis_program(args.features_mantis.as_ref())?;
     let folder = tempfile::tempdir()?;
     let data_dir = folder.path().to_owned();
     let start = async |brokers: &str| {
@@ -75,8 +74,14 @@ pub async fn run(args: &Args) -> Result<Vec<Figure>> {
     ])
 }
 
+/// The program that is named, or the one beside this one.
+pub fn mantis_program(named: Option<&PathBuf>) -> Result<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name("mantis");
+    named.unwrap_or(&beside).canonicalize().context("there is no `mantis`: name it")
+}
+
 /// True when the group has committed all there is: its snapshots cover it.
-async fn caught_up(client: &ClientConfig) -> Result<bool> {
+pub async fn caught_up(client: &ClientConfig) -> Result<bool> {
     let lags = Admin::new(client)?.lag(GROUP, &[topics::READINGS]).await?;
     Ok(lags.iter().all(|lag| lag.committed.unwrap_or(lag.log_start) == lag.log_end))
 }

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use mantis_kafka::{ClientConfig, Producer};
 use rusqlite::Connection;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::{
     embedded::{self, records, send},
+    features::mantis_program,
     figures::{Figure, median},
     process::{cpu_seconds, rss_anon},
     up::Up,
@@ -46,8 +47,7 @@ pub struct Args {
 
 /// Starts, idleness, stall.
 pub async fn run(args: &Args) -> Result<Vec<Figure>> {
-    let beside = std::env::current_exe()?.with_file_name("mantis");
-    let mantis = args.mantis.clone().unwrap_or(beside).canonicalize().context("there is no `mantis`: name it with --mantis")?;
+    let mantis = mantis_program(args.mantis.as_ref())?;
     let mut figures = starts(&mantis).await?;
     figures.extend(idle(&mantis, args.idle_s).await?);
     figures.extend(stall(&mantis, args.stall_s).await?);

@@ -14,6 +14,7 @@ mod process;
 mod raw_loop;
 mod road;
 mod up;
+mod workers;
 mod workload;
 
 use std::{io, path::PathBuf};
@@ -50,6 +51,8 @@ enum What {
     Road(road::Args),
     /// `mantis up`: time to ready, idle memory and CPU, memory while the store is stalled
     Idle(idle::Args),
+    /// The workers behind the raw one: features per core, the way into the cache, all together
+    Workers(workers::Args),
     /// `mantis worker features` with many sensors: memory, and time to ready after kill -9
     Features(features::Args),
 }
@@ -62,17 +65,23 @@ struct All {
     road: road::Args,
     #[command(flatten)]
     idle: idle::Args,
+    #[command(flatten)]
+    workers: workers::Args,
+    #[command(flatten)]
+    features: features::Args,
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures: Vec<Figure> = match cli.what {
-        What::All(All { consume, road, idle }) => {
+        What::All(All { consume, road, idle, workers, features }) => {
             let mut figures = decode::run()?;
             figures.extend(runtime.block_on(consume::run(&consume))?);
             figures.extend(runtime.block_on(road::run(&road))?);
             figures.extend(runtime.block_on(idle::run(&idle))?);
+            figures.extend(runtime.block_on(workers::run(&workers))?);
+            figures.extend(runtime.block_on(features::run(&features))?);
             figures
         }
         What::Decode => decode::run()?,
@@ -80,6 +89,7 @@ fn main() -> Result<()> {
         What::Client(args) => return runtime.block_on(consume::client(&args)),
         What::Road(args) => runtime.block_on(road::run(&args))?,
         What::Idle(args) => runtime.block_on(idle::run(&args))?,
+        What::Workers(args) => runtime.block_on(workers::run(&args))?,
         What::Features(args) => runtime.block_on(features::run(&args))?,
     };
     table(&figures, &mut io::stdout().lock())?;

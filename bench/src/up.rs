@@ -67,6 +67,18 @@ impl Up {
         (running["pid"] == self.pid()).then(|| text("brokers").zip(text("http")))?
     }
 
+    /// Records that each worker has not finished, by its topics. Blocks.
+    pub fn lags(&self) -> Result<Vec<i64>> {
+        let status: serde_json::Value = ureq::get(format!("http://{}/status", self.http)).call()?.body_mut().read_json()?;
+        let topics = status["workers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|worker| worker["topics"].as_array().into_iter().flatten());
+        // A lag that Kafka does not tell yet is one.
+        Ok(topics.map(|topic| topic["lag"].as_i64().unwrap_or(i64::MAX)).collect())
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -102,7 +102,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 raw: parts::raw_path(config),
                 features: parts::features_path(config),
                 decoder: ValueDecoder::new(parts::decoder_config(config)?)?,
-                limits,
+                limits: cache::limits(),
                 status: status.clone(),
             };
             job("cache", cache::GROUP, status, |stop| worker.run(stop))

@@ -17,6 +17,11 @@ pub const GROUP: &str = "mantis-cache";
 /// The topics it reads.
 pub const TOPICS: [&str; 2] = [topics::FEATURES, topics::READINGS];
 
+/// The road's bounds: a value is to be seen soon, and writing it costs next to nothing.
+pub fn limits() -> Limits {
+    Limits { linger_ms: 2, ..Limits::default() }
+}
+
 /// The parts of a cache worker with the embedded cache.
 #[derive(Debug)]
 pub struct Worker {
