@@ -109,6 +109,7 @@ async fn cache(seconds: usize) -> Result<Vec<Figure>> {
     let stop = Shutdown::new();
     let worker = Worker {
         client: broker.client.clone(),
+        cluster_id: broker.cluster_id.clone(),
         cache: cache.clone(),
         raw: folder.path().join("raw.db"),
         features: folder.path().join("features.db"),
