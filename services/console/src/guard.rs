@@ -54,7 +54,7 @@ impl Guard {
         if self.is_ours(host) {
             return Ok(());
         }
-        Err(format!("the console is not known as {host:?}: open it by its address, or add the name to http.names\n"))
+        Err(format!("the console is not known as {host:?}: open it by its address, or add the name to http.names"))
     }
 
     fn is_ours(&self, host: &str) -> bool {

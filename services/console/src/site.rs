@@ -53,8 +53,8 @@ pub trait Site: Send + Sync + 'static {
     /// `host:port` at which gateways reach the broker.
     fn brokers(&self) -> String;
 
-    /// Names under which browsers reach the console besides `localhost` and plain addresses, without port. Letters are sent
-    /// again only for pages of these.
+    /// Names under which browsers reach the console besides `localhost` and plain addresses, without port. Under others its
+    /// pages do not answer.
     fn names(&self) -> Vec<String> {
         Vec::new()
     }

@@ -4,7 +4,10 @@
 
 mod common;
 
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
 use common::{Browser, Plant, letter};
 
 const OURS: &str = "http://127.0.0.1:9464";
@@ -41,6 +44,17 @@ async fn the_form_sends_what_its_question_named() {
     let replayed = browser.switches.replayed.lock().unwrap();
     assert_eq!(replayed.len(), 1);
     assert_eq!((replayed[0].topic.clone(), replayed[0].position.as_deref()), (None, Some("mantis.readings/0/2")));
+}
+
+#[tokio::test]
+async fn a_name_that_somebody_else_points_here_is_not_answered() {
+    let browser = browser();
+    for (host, status) in [("rebound.example", StatusCode::FORBIDDEN), ("127.0.0.1:9464", StatusCode::OK)] {
+        let request = Request::get("/replay").header("host", host).body(Body::empty()).unwrap();
+        let (found, _, body) = browser.ask(request).await;
+        assert_eq!(found, status, "{host}");
+        assert_eq!(body.contains("name=\"token\""), status == StatusCode::OK, "{host}");
+    }
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ async fn of_our_names<S: Site>(State(console): State<Arc<Console<S>>>, request: 
     match console.guard.check_host(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(_) if !named => next.run(request).await,
-        Err(why) => (StatusCode::FORBIDDEN, why).into_response(),
+        Err(why) => (StatusCode::FORBIDDEN, format!("{why}\n")).into_response(),
     }
 }
 
