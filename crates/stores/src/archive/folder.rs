@@ -145,7 +145,11 @@ fn remove_leftovers(folder: &Path) -> io::Result<()> {
         if entry.file_type()?.is_dir() {
             remove_leftovers(&entry.path())?;
         } else if entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY)) {
-            fs::remove_file(entry.path())?;
+            match fs::remove_file(entry.path()) {
+                // Its maker, another process, was not gone but done.
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
         }
     }
     Ok(())
