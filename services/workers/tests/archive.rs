@@ -15,7 +15,10 @@ use mantis_stores::archive::{
     folder::FolderArchive,
     scan::Rows,
 };
-use mantis_workers::archive::{ArchiveDecoder, Worker, WorkerError, Wrong, topics, verify};
+use mantis_workers::{
+    WorkerError,
+    archive::{ArchiveDecoder, Worker, Wrong, topics, verify},
+};
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,

@@ -7,7 +7,7 @@ use mantis_kafka::{Admin, ClientConfig};
 use mantis_stores::raw::RawReader;
 use mantis_workers::{
     archive,
-    audit::{self, Account, FeatureAccount, FeatureAudit, FindingKind},
+    audit::{self, Account, FeatureAccount, FeatureAudit, FindingKind, Unproved},
     raw,
 };
 use tokio::time::{Instant, sleep};
@@ -96,30 +96,27 @@ async fn feature_store(
     out: &mut impl Write,
 ) -> Result<bool> {
     let waits = deadline > Instant::now();
-    let (store, features) = (parts::features_reader(config)?, parts::features(config)?);
-    loop {
-        let audit = FeatureAudit {
-            client,
-            store: &store,
-            config: &features,
-            sensors: parts::sensors(config)?,
-            decoder: parts::decoder(config)?,
-            series_max: config.decode.series_max,
-        };
-        // What is behind is small; asking for it alone would be as much work as the audit of a small log.
-        let behind = if waits { audit.behind().await? } else { 0 };
-        if behind > 0 && Instant::now() < deadline {
-            sleep(WAIT_STEP).await;
-            continue;
-        }
-        let account = audit.run().await?;
-        if as_json {
-            output::json_line(out, &account)?;
-        } else {
-            show_features(&account, out)?;
-        }
-        return Ok(account.proved && behind == 0);
+    let (store, features, admin) = (parts::features_reader(config)?, parts::features(config)?, Admin::new(client)?);
+    let audit = FeatureAudit {
+        client,
+        store: &store,
+        config: &features,
+        sensors: parts::sensors(config)?,
+        decoder: parts::decoder(config)?,
+        series_max: config.decode.series_max,
+    };
+    let mut behind = if waits { audit.behind(&admin).await? } else { 0 };
+    while behind > 0 && Instant::now() < deadline {
+        sleep(WAIT_STEP).await;
+        behind = audit.behind(&admin).await?;
     }
+    let account = audit.run().await?;
+    if as_json {
+        output::json_line(out, &account)?;
+    } else {
+        show_features(&account, out)?;
+    }
+    Ok(account.proved && behind == 0)
 }
 
 async fn archive_store(config: &Config, client: &ClientConfig, as_json: bool, out: &mut impl Write) -> Result<bool> {
@@ -182,12 +179,7 @@ fn show_features(account: &FeatureAccount, out: &mut impl Write) -> Result<()> {
         ("in the store without a record", account.unexplained),
         ("late without a dead letter", account.missing_dead_letters),
     ];
-    for (what, count) in wrong.into_iter().filter(|(_, count)| *count > 0) {
-        writeln!(out, "WRONG    {} {what}", n(count))?;
-    }
-    for range in &account.unproved {
-        writeln!(out, "UNPROVED {}/{} [{}, {}): {}", range.topic, range.partition, range.from, range.to, range.why)?;
-    }
+    show_faults(&wrong, &account.unproved, out)?;
     for finding in &account.findings {
         writeln!(out, "  {} {} / {} {}", finding.what, finding.asset, finding.sensor, finding.at)?;
     }
@@ -197,6 +189,17 @@ fn show_features(account: &FeatureAccount, out: &mut impl Write) -> Result<()> {
         (false, _) => "DOES NOT ADD UP",
     };
     writeln!(out, "{verdict}")?;
+    Ok(())
+}
+
+/// What is wrong, and what cannot be proved.
+fn show_faults(wrong: &[(&str, u64)], unproved: &[Unproved], out: &mut impl Write) -> Result<()> {
+    for (what, count) in wrong.iter().filter(|(_, count)| *count > 0) {
+        writeln!(out, "WRONG    {} {what}", grouped(*count))?;
+    }
+    for range in unproved {
+        writeln!(out, "UNPROVED {}/{} [{}, {}): {}", range.topic, range.partition, range.from, range.to, range.why)?;
+    }
     Ok(())
 }
 
@@ -250,12 +253,7 @@ fn show(account: &Account, out: &mut impl Write) -> Result<()> {
         ("twice in the store", m.stored_twice),
         ("refused without a dead letter", account.missing_dead_letters),
     ];
-    for (what, count) in wrong.into_iter().filter(|(_, count)| *count > 0) {
-        writeln!(out, "WRONG    {} {what}", n(count))?;
-    }
-    for range in &account.unproved {
-        writeln!(out, "UNPROVED {}/{} [{}, {}): {}", range.topic, range.partition, range.from, range.to, range.why)?;
-    }
+    show_faults(&wrong, &account.unproved, out)?;
     for finding in &account.findings {
         let what = match finding.what {
             FindingKind::Row(wrong) => format!("{wrong:?}"),

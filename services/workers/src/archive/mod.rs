@@ -6,15 +6,19 @@ mod verify;
 use std::sync::Arc;
 
 pub use decode::ArchiveDecoder;
-use mantis_kafka::{ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer};
-use mantis_pipeline::{Fault, Limits, Shutdown, Status, Stopped};
+use mantis_kafka::ClientConfig;
+use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
 use mantis_stores::archive::{
     ArchiveStore,
     chain::{Chain, ChainConfig, LANES_MAX},
 };
-use tokio::task::JoinHandle;
 pub use verify::{Finding, LogSide, PartitionReport, Report, VerifyError, Wrong, verify};
+
+use crate::{
+    WorkerError,
+    road::{Road, ending_with},
+};
 
 /// The worker's consumer group.
 pub const GROUP: &str = "mantis-archive";
@@ -23,20 +27,6 @@ pub const GROUP: &str = "mantis-archive";
 pub fn topics() -> Vec<String> {
     let read = || topics::SOURCES.into_iter().chain([topics::FEATURES]);
     read().map(str::to_owned).chain(read().map(topics::dead_letter)).collect()
-}
-
-/// Why the archive worker could not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    /// Kafka's client could not be made.
-    #[error(transparent)]
-    Kafka(#[from] mantis_kafka::Error),
-    /// Going on would have been wrong.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-    /// An object could not be added to its chain.
-    #[error(transparent)]
-    Archive(#[from] Fault),
 }
 
 /// The parts of an archive worker.
@@ -66,24 +56,16 @@ impl<S: ArchiveStore> Worker<S> {
         let Self { client, store, chain, decoder, limits, status } = self;
         let chain = Chain::new(store, decoder.series(), chain);
         let limits = Limits { lanes_max: LANES_MAX, ..limits };
-        let source = Consumer::new(&client, &ConsumerConfig::new(GROUP, topics()))?;
-        let dead_letters = Arc::new(DeadLetterProducer::new(&client, GROUP)?);
-        let cutting = cut(chain.clone(), shutdown.child_token(), shutdown.clone());
-        let ended = mantis_pipeline::run(source, decoder, Arc::new(chain), dead_letters, limits, status, shutdown).await;
+        let topics = topics();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        // Where a cut by age would make a chain wrong, the road has to end as well.
+        let (cuts, stop) = (chain.clone(), shutdown.child_token());
+        let cutting = ending_with(shutdown.clone(), async move { cuts.run(stop).await });
+        let road = Road { client: &client, group: GROUP, topics: &topics, limits, status };
+        let ended = road.run(decoder, Arc::new(chain), shutdown).await;
         cutting.abort();
         let cut = cutting.await.unwrap_or(Ok(()));
         ended?;
         Ok(cut?)
     }
-}
-
-/// Cuts by age beside the road; where that would make a chain wrong, the road has to end as well.
-fn cut<S: ArchiveStore>(chain: Chain<S>, shutdown: Shutdown, road: Shutdown) -> JoinHandle<Result<(), Fault>> {
-    tokio::spawn(async move {
-        let ended = chain.run(shutdown).await;
-        if ended.is_err() {
-            road.cancel();
-        }
-        ended
-    })
 }

@@ -145,7 +145,8 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
         let mut account = FeatureAccount { store: "features", group: features::GROUP, ..FeatureAccount::default() };
         let admin = Admin::new(self.client)?;
         let lags = admin.lag(features::GROUP, &features::TOPICS).await?;
-        let store_behind = self.store_behind(&admin, &mut account).await?;
+        let store_behind = self.store_behind(&admin).await?;
+        account.behind += store_behind;
         let letters = log::dead_letters(self.client, &admin, features::GROUP, &features::TOPICS).await?;
         let mut book = Book {
             names: SeriesInterner::new(self.series_max),
@@ -157,7 +158,7 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
         }
         let cut = !account.unproved.is_empty();
         self.compare(&lags, cut, &mut book, &mut account).await?;
-        self.count_missing(&book, store_behind, cut, &mut account).await?;
+        self.count_missing(&book, store_behind > 0, cut, &mut account).await?;
         let wrong = account.missing + account.different + account.unexplained + account.missing_dead_letters;
         let Counts { readings, good, uncertain, bad, duplicates, late, .. } = account.readings;
         account.adds_up = wrong == 0 && readings == good + uncertain + bad + duplicates + late;
@@ -169,18 +170,15 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
     ///
     /// # Errors
     /// Kafka or the store could not be asked.
-    pub async fn behind(&self) -> Result<u64, AuditError> {
-        let (admin, mut account) = (Admin::new(self.client)?, FeatureAccount::default());
+    pub async fn behind(&self, admin: &Admin) -> Result<u64, AuditError> {
         // First the worker: what it emits in between counts with the store.
         let lags = admin.lag(features::GROUP, &features::TOPICS).await?;
         let behind = |lag: &Lag| (lag.log_end - lag.committed.unwrap_or(lag.log_start)).max(0).unsigned_abs();
-        let worker: u64 = lags.iter().map(behind).sum();
-        self.store_behind(&admin, &mut account).await?;
-        Ok(worker + account.behind)
+        Ok(lags.iter().map(behind).sum::<u64>() + self.store_behind(admin).await?)
     }
 
-    /// True if the store has not taken all rows that were emitted.
-    async fn store_behind(&self, admin: &Admin, account: &mut FeatureAccount) -> Result<bool, AuditError> {
+    /// Records of features that the store has not taken yet.
+    async fn store_behind(&self, admin: &Admin) -> Result<u64, AuditError> {
         let cluster_id = admin.cluster_id().await?;
         let ledger = self.store.ledger(&cluster_id, timescale::GROUP).await?;
         let mut behind = 0;
@@ -189,8 +187,7 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
             let next = ledger.iter().find(here).map_or(lag.log_start, |entry| entry.2);
             behind += (lag.log_end - next).max(0).unsigned_abs();
         }
-        account.behind += behind;
-        Ok(behind > 0)
+        Ok(behind)
     }
 
     /// Computes the features of one partition up to the position that the worker has committed.
@@ -213,7 +210,7 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
                 why: "the log no longer has these records, so the features that they are in cannot be computed again".to_owned(),
             });
         }
-        let mut offline = Offline::new(self.config, self.sensors.clone());
+        let mut offline = Offline::new(self.config.clone(), self.sensors.clone());
         let mut columns = self.decoder.columns(&lag.partition.topic);
         let (mut offsets, mut rejects, mut published) = (Vec::new(), Vec::new(), Vec::new());
         let mut reader = Reader::open(self.client, lag.partition.clone(), lag.log_start, to)?;

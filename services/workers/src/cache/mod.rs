@@ -58,6 +58,6 @@ impl Worker {
             () = shutdown.cancelled() => return Ok(()),
         };
         let sink = cache.sink(decoder.series(), seeded);
-        Road { client: &client, group: GROUP, topics: &TOPICS, limits, status }.run(decoder, sink, shutdown).await
+        Road { client: &client, group: GROUP, topics: &TOPICS, limits, status }.run(decoder, Arc::new(sink), shutdown).await
     }
 }

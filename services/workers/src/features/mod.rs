@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 
 pub use config::{FeatureConfig, WINDOWS_MAX};
 pub(crate) use frames::FrameDeclaration;
-use mantis_kafka::{Admin, ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer, Producer};
+use mantis_kafka::{ClientConfig, Producer};
 use mantis_pipeline::{Fault, Limits, Shutdown, Status};
 use mantis_schemas::topics;
 pub(crate) use offline::Offline;
@@ -39,7 +39,12 @@ pub use recompute::Recomputed;
 pub use sensor::Irregular;
 pub use watch::{SENSORS_MAX, SensorAccount, Watch};
 
-use crate::{WorkerError, raw::RecordDecoder, sensors::SensorRegistry};
+use crate::{
+    WorkerError,
+    raw::RecordDecoder,
+    road::{Road, ending_with},
+    sensors::SensorRegistry,
+};
 
 /// The worker's consumer group.
 pub const GROUP: &str = "mantis-features";
@@ -79,37 +84,26 @@ impl Worker {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
         let Self { client, cluster_id, config, sensors, watch, decoder, limits, status } = self;
         let producer = Arc::new(Producer::new(&client)?);
-        let partitions = Admin::new(&client)?.partitions(topics::READINGS).await?.len();
         let emitter = Arc::new(emit::Emitter::default());
         let sink = Arc::new(sink::FeatureSink {
             config,
             series: decoder.series(),
-            snapshots: state_topic::StateTopic::new(client.clone(), producer.clone(), cluster_id, partitions)?,
+            snapshots: state_topic::StateTopic::new(client.clone(), producer.clone(), cluster_id).await?,
             emitter: emitter.clone(),
             frames: Arc::new(Mutex::new(frames::FrameWindows::new(sensors))),
             partitions: watch.0,
         });
-        let source = Consumer::new(&client, &ConsumerConfig::new(GROUP, TOPICS))?;
-        let dead_letters = Arc::new(DeadLetterProducer::new(&client, GROUP)?);
         // These go on while the road flushes at its end.
         let (stop, sending) = (Shutdown::new(), producer.clone());
         let emitting = tokio::spawn({
             let (emitter, stop) = (emitter.clone(), stop.clone());
             async move { emitter.run(&sending, stop).await }
         });
-        let looking = tokio::spawn({
-            let (sink, stop, road) = (sink.clone(), stop.clone(), shutdown.clone());
-            async move {
-                let ended = sink.run(stop).await;
-                if ended.is_err() {
-                    road.cancel();
-                }
-                ended
-            }
-        });
+        let (looks, looks_until) = (sink.clone(), stop.clone());
+        let looking = ending_with(shutdown.clone(), async move { looks.run(looks_until).await });
         let limits = Limits { lanes_max: LANES, rows_max: limits.rows_max.min(BATCH_ROWS_MAX), ..limits };
-        let ended =
-            mantis_pipeline::run(source, decode::FeatureDecoder(decoder), sink, dead_letters, limits, status, shutdown).await;
+        let road = Road { client: &client, group: GROUP, topics: &TOPICS, limits, status };
+        let ended = road.run(decode::FeatureDecoder(decoder), sink, shutdown).await;
         stop.cancel();
         let (looked, _) = tokio::join!(looking, emitting);
         ended?;

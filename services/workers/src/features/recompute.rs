@@ -14,11 +14,7 @@ use mantis_stores::archive::{
     scan::{Objects, Rows, ScanError},
 };
 
-use super::{
-    FeatureConfig, TOPICS,
-    frames::FrameWindows,
-    partition::{Batch, PartitionState, Published},
-};
+use super::{FeatureConfig, Offline, TOPICS, partition::Published};
 use crate::sensors::SensorRegistry;
 
 /// The features of everything that an archive holds, computed as the worker would: a row per window, given out when no
@@ -39,11 +35,12 @@ pub struct Recomputed<'a, S> {
 struct Chain<'a, S> {
     rows: Rows<'a, S>,
     series: SeriesInterner,
-    state: PartitionState,
-    frames: FrameWindows,
+    offline: Offline,
     /// Rows that a reading may still change, by (end, length of the window).
-    held: HashMap<Arc<Series>, BTreeMap<(i64, i64), Feature>>,
+    held: HeldRows,
 }
+
+type HeldRows = HashMap<Arc<Series>, BTreeMap<(i64, i64), Feature>>;
 
 impl<'a, S: ArchiveStore> Recomputed<'a, S> {
     /// Finds the chains of readings and waveforms. `series_max` bounds the series of one chain.
@@ -76,26 +73,21 @@ impl<'a, S: ArchiveStore> Recomputed<'a, S> {
                 self.chain.insert(Chain {
                     rows: Rows::of(self.store, &cluster_id, partition, 0..i64::MAX),
                     series: SeriesInterner::new(self.series_max),
-                    state: PartitionState::default(),
-                    frames: FrameWindows::new(self.sensors.clone()),
+                    offline: Offline::new(self.config.clone(), self.sensors.clone()),
                     held: HashMap::new(),
                 })
             }
         };
         Ok(Some(match chain.rows.next(&mut chain.series).await? {
-            Some((_, rows)) => chain.take(&self.config, &rows),
-            None => {
-                let rest = chain.finish(&self.config);
-                self.chain = None;
-                rest
-            }
+            Some((_, rows)) => chain.take(&rows),
+            None => self.chain.take().map(Chain::finish).unwrap_or_default(),
         }))
     }
 }
 
 impl<S> Chain<'_, S> {
     /// Takes the rows of an object; gives out what can no longer change.
-    fn take(&mut self, config: &FeatureConfig, rows: &ArchiveRows) -> Vec<Published> {
+    fn take(&mut self, rows: &ArchiveRows) -> Vec<Published> {
         let decoded = rows.offset.iter().zip(&rows.row).filter(|(_, row)| **row != ArchiveRows::ORIGINAL);
         let offsets: Vec<i64> = decoded.map(|(offset, _)| *offset).collect();
         let table = self.series.table();
@@ -103,13 +95,12 @@ impl<S> Chain<'_, S> {
         let mut published = Vec::new();
         match &rows.decoded {
             Decoded::Readings(readings) => {
-                let batch = Batch { readings, offsets: &offsets, rows: 0..readings.len(), names: &names };
-                self.state.take(config, &batch, 0, &mut published);
-                self.hold(published);
-                self.settled(config)
+                self.offline.take_readings(readings, &offsets, &names, &mut published);
+                hold(&mut self.held, published);
+                self.settled()
             }
             Decoded::Frames(frames) => {
-                self.frames.rows(frames, &offsets, 0..frames.len(), &names, 0, &mut published);
+                self.offline.take_frames(frames, &offsets, &names, &mut published);
                 published
             }
             Decoded::Features(_) | Decoded::Events(_) | Decoded::Records => published,
@@ -117,30 +108,18 @@ impl<S> Chain<'_, S> {
     }
 
     /// The rows that are left, provisional ones too.
-    fn finish(&mut self, config: &FeatureConfig) -> Vec<Published> {
-        let mut published = Vec::new();
-        self.state.publish_all(config, 0, &mut published);
-        self.hold(published);
+    fn finish(self) -> Vec<Published> {
+        let (mut published, mut held) = (Vec::new(), self.held);
+        self.offline.finish(&mut published);
+        hold(&mut held, published);
         let of_sensor =
             |(series, rows): (Arc<Series>, BTreeMap<_, Feature>)| rows.into_values().map(move |row| (series.clone(), row));
-        std::mem::take(&mut self.held).into_iter().flat_map(of_sensor).collect()
+        held.into_iter().flat_map(of_sensor).collect()
     }
 
-    /// As a store does: of two rows of a window the one with the higher rank stays.
-    fn hold(&mut self, published: Vec<Published>) {
-        for (series, row) in published {
-            let rows = self.held.entry(series).or_default();
-            let place = (row.end_ns, row.window_ns);
-            if rows.get(&place).is_none_or(|before| before.rank() < row.rank()) {
-                rows.insert(place, row);
-            }
-        }
-    }
-
-    fn settled(&mut self, config: &FeatureConfig) -> Vec<Published> {
+    fn settled(&mut self) -> Vec<Published> {
         let mut settled = Vec::new();
-        for (series, sensor) in self.state.sensors() {
-            let late_ns = sensor.watermark_ns.saturating_sub(config.lateness_ns);
+        for (series, late_ns) in self.offline.late_before_ns() {
             let Some((series, mut rows)) = self.held.remove_entry(series) else { continue };
             let open = rows.split_off(&(late_ns.saturating_add(1), i64::MIN));
             settled.extend(rows.into_values().map(|row| (series.clone(), row)));
@@ -149,5 +128,16 @@ impl<S> Chain<'_, S> {
             }
         }
         settled
+    }
+}
+
+/// As a store does: of two rows of a window the one with the higher rank stays.
+fn hold(held: &mut HeldRows, published: Vec<Published>) {
+    for (series, row) in published {
+        let rows = held.entry(series).or_default();
+        let place = (row.end_ns, row.window_ns);
+        if rows.get(&place).is_none_or(|before| before.rank() < row.rank()) {
+            rows.insert(place, row);
+        }
     }
 }

@@ -41,13 +41,9 @@ pub(super) struct Loaded {
 }
 
 impl StateTopic {
-    pub(super) fn new(
-        client: ClientConfig,
-        producer: Arc<Producer>,
-        cluster_id: String,
-        partitions: usize,
-    ) -> Result<Self, Error> {
+    pub(super) async fn new(client: ClientConfig, producer: Arc<Producer>, cluster_id: String) -> Result<Self, Error> {
         let admin = Admin::new(&client)?;
+        let partitions = admin.partitions(topics::READINGS).await?.len();
         Ok(Self { client, admin, producer, cluster_id, partitions, next_slot: Mutex::new(vec!['a'; partitions]) })
     }
 

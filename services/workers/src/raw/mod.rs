@@ -15,7 +15,7 @@ use mantis_schemas::topics;
 use mantis_stores::raw::sqlite::{LedgerIdentity, Retention, SqliteConfig, SqliteRaw};
 
 pub use crate::WorkerError;
-use crate::road::{Road, beside};
+use crate::road::{Road, beside, ns_before};
 
 /// The worker's consumer group.
 pub const GROUP: &str = "mantis-raw";
@@ -36,8 +36,7 @@ pub struct Kept {
 impl Kept {
     /// The store's bounds at a moment. The clock decides on what is kept, never on what a reading means.
     fn at(self, now: SystemTime) -> Retention {
-        let from = self.age_max.and_then(|age| now.duration_since(SystemTime::UNIX_EPOCH).ok()?.checked_sub(age));
-        Retention { from_ns: from.and_then(|from| i64::try_from(from.as_nanos()).ok()), bytes_max: self.bytes_max }
+        Retention { from_ns: self.age_max.and_then(|age| ns_before(now, age)), bytes_max: self.bytes_max }
     }
 }
 
@@ -70,7 +69,7 @@ impl Worker {
         let ledger = LedgerIdentity { cluster_id, group: GROUP.to_owned() };
         let store = SqliteRaw::open(store, decoder.series(), ledger, SqliteConfig::default())?;
         let road = Road { client: &client, group: GROUP, topics: &TOPICS, limits, status };
-        beside(road.run(decoder, store.clone(), shutdown), RETENTION_INTERVAL, || keep(store.clone(), kept)).await
+        beside(road.run(decoder, Arc::new(store.clone()), shutdown), RETENTION_INTERVAL, || keep(store.clone(), kept)).await
     }
 }
 

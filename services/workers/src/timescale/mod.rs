@@ -5,7 +5,7 @@ mod decode;
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 pub use decode::SlowDecoder;
@@ -16,7 +16,7 @@ use mantis_stores::features::sqlite::{LedgerIdentity, Retention, SqliteConfig, S
 
 use crate::{
     WorkerError,
-    road::{Road, beside},
+    road::{Road, beside, ns_before},
 };
 
 /// The worker's consumer group.
@@ -55,13 +55,13 @@ impl Worker {
         let ledger = LedgerIdentity { cluster_id, group: GROUP.to_owned() };
         let store = SqliteFeatures::open(store, decoder.series(), ledger, SqliteConfig::default())?;
         let road = Road { client: &client, group: GROUP, topics: &TOPICS, limits, status };
-        beside(road.run(decoder, store.clone(), shutdown), RETENTION_INTERVAL, || keep(store.clone(), keep_for)).await
+        beside(road.run(decoder, Arc::new(store.clone()), shutdown), RETENTION_INTERVAL, || keep(store.clone(), keep_for)).await
     }
 }
 
 /// Holds the store to its bound. What fails is tried again at the next turn.
 async fn keep(store: SqliteFeatures, keep_for: Option<Duration>) {
-    let from_ns = keep_for.and_then(before_now);
+    let from_ns = keep_for.and_then(|age| ns_before(SystemTime::now(), age));
     match store.retain(Retention { from_ns }).await {
         Ok(trimmed) if trimmed.features + trimmed.readings > 0 => {
             tracing::info!(trimmed.features, trimmed.readings, "feature store trimmed to its bound");
@@ -69,10 +69,4 @@ async fn keep(store: SqliteFeatures, keep_for: Option<Duration>) {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "feature store could not be trimmed"),
     }
-}
-
-/// The time of this long ago, ns since the epoch; `None` where it lies before the epoch, which keeps everything.
-fn before_now(age: Duration) -> Option<i64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(now.checked_sub(age)?.as_nanos()).ok()
 }
