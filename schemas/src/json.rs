@@ -187,7 +187,7 @@ impl<'a> Cursor<'a> {
         let mut escaped = false;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).ok_or(&reject::JSON_SHORT)?;
+            let plain = plain_bytes(rest).ok_or(&reject::JSON_SHORT)?;
             self.at += plain + 1;
             match rest.get(plain) {
                 Some(b'"') => {
@@ -244,8 +244,13 @@ impl<'a> Cursor<'a> {
             exponent = self.exponent()?;
         }
         let digits = whole + fraction;
-        if integer && !(negative && mantissa == 0) && digits <= 18 {
-            return Ok(Value::Int(if negative { -(mantissa as i64) } else { mantissa as i64 }));
+        // Nanoseconds of today have 19 digits. A negative zero is a double.
+        if integer
+            && digits <= 19
+            && let Ok(magnitude) = i64::try_from(mantissa)
+            && !(negative && magnitude == 0)
+        {
+            return Ok(Value::Int(if negative { -magnitude } else { magnitude }));
         }
         // Clinger's fast path: both operands are exact doubles, so the one rounding is the right one.
         if digits <= 18 && mantissa < 1 << 53 {
@@ -266,7 +271,7 @@ impl<'a> Cursor<'a> {
         text.parse().map(Value::Float).map_err(|_| &reject::JSON_SYNTAX)
     }
 
-    /// Appends digits to `mantissa` and counts them; beyond 18 of them `mantissa` means nothing.
+    /// Appends digits to `mantissa` and counts them; beyond 19 of them `mantissa` means nothing.
     fn digits(&mut self, mantissa: &mut u64) -> usize {
         let from = self.at;
         while let Some(digit @ b'0'..=b'9') = self.peek() {
@@ -342,6 +347,25 @@ const POWERS_OF_TEN: [f64; 23] = [
     1e22,
 ];
 
+/// How many bytes there are in front of the first that ends a string or does not belong into one; `None` without such a byte.
+/// Eight at a time: most of a message is text.
+fn plain_bytes(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // The high bit of each byte that is zero. The lowest that is set is right; a borrow may set others above it.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
+    let (words, rest) = text.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let found = (zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64)) | control) & (ONES * 0x80);
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let tail = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+    Some(words.len() * 8 + tail)
+}
+
 fn find<'k>(keys: &'k [Key], name: Value<'_>) -> Result<Option<&'k Key>, Refusal> {
     match name {
         Value::Text(name) => Ok(keys.iter().find(|key| key.name.as_bytes() == name)),
@@ -406,5 +430,24 @@ pub(crate) fn text<'a>(value: Value<'a>) -> Option<Cow<'a, [u8]>> {
         Value::Text(text) => Some(Cow::Borrowed(text)),
         Value::Escaped(raw) => unescape(raw).map(|text| Cow::Owned(text.into_bytes())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_that_ends_plain_text_is_found_wherever_it_stands() {
+        for before in 0..20 {
+            for byte in 0..=u8::MAX {
+                for around in [b'a', 0x7f, 0xc3, 0xff, byte.wrapping_add(1).max(b']')] {
+                    let mut text = vec![around; 24];
+                    text[before] = byte;
+                    let ends = byte == b'"' || byte == b'\\' || byte < b' ';
+                    assert_eq!(plain_bytes(&text), ends.then_some(before), "{byte:#x} after {before} of {around:#x}");
+                }
+            }
+        }
     }
 }
