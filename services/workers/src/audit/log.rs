@@ -9,7 +9,7 @@ use super::{
     Account, AuditError, Finding, FindingKind, Names, PartitionAccount, Position,
     account::MissingDeadLetter,
     book::{Book, Entry, Kind, Side, hash_frame, hash_reading},
-    dead_letters::{DeadLetters, Refused},
+    dead_letters::{DeadLetters, Refused, rows_as_sent},
 };
 use crate::raw::RecordDecoder;
 
@@ -139,13 +139,9 @@ impl LogReader<'_> {
         rejects: &[RowReject],
         series: &mut SeriesNumbers,
     ) -> Result<u64, AuditError> {
-        let (mut row, mut next_reject) = (0, rejects.iter().peekable());
-        for index in 0..columns.rows() {
-            while next_reject.next_if(|reject| reject.row == row).is_some() {
-                row += 1;
-            }
+        let audited = record.offset < self.audited_to;
+        for (index, row) in rows_as_sent(columns.rows(), rejects).enumerate() {
             let refused = self.refused.has_row(record.offset, row);
-            let audited = record.offset < self.audited_to;
             if refused && audited {
                 self.account.rows_rejected += 1;
             }
@@ -159,7 +155,6 @@ impl LogReader<'_> {
             let series = series.number(id, self.decoder, self.names)?;
             let (partition, offset) = (self.number, record.offset);
             self.book.add(&Entry { series, kind, time_ns, side, partition, offset, row, hash })?;
-            row += 1;
         }
         Ok((columns.rows() + rejects.len()) as u64)
     }
