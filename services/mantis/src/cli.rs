@@ -244,7 +244,7 @@ pub struct DlqFilter {
 
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// Only this store [default: each that is here]
+    /// Only what this worker writes [default: each whose store is here]
     #[arg(value_enum)]
     pub store: Option<AuditStore>,
     /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
@@ -293,12 +293,14 @@ pub enum AuditStore {
     Raw,
     /// Features, computed again, in the feature store
     Features,
+    /// Slow readings of registered sensors in the feature store
+    Timescale,
     /// The objects of the archive
     Archive,
 }
 
 impl AuditStore {
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Features, Self::Archive];
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Features, Self::Timescale, Self::Archive];
 }
 
 #[derive(Debug, Args)]
