@@ -201,9 +201,9 @@ pub struct Range {
 
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
-    /// List dead letters, one per position
+    /// List refused records, the newest first: one each, with those who refused it and why
     List(DlqFilter),
-    /// Show one dead letter whole
+    /// Show one refused record whole, with what each worker says of it
     Show {
         /// topic/partition/offset, as `list` prints it
         position: String,
@@ -237,7 +237,8 @@ pub struct DlqFilter {
     /// Also those that were replayed before
     #[arg(long)]
     pub all: bool,
-    /// Only letters that lie here or behind it in the dead-letter topics: a call that left some out says where they begin
+    /// Only letters that lie here or behind it in the dead-letter topics, the oldest first: a call that left some out says
+    /// where they begin
     #[arg(long, value_name = "TOPIC/PARTITION/OFFSET")]
     pub from: Option<Place>,
 }

@@ -34,11 +34,13 @@ pub struct Sent {
 /// The letters cannot be read, or a mark could not be written; what was sent until then is in its topics.
 pub async fn replay(client: &ClientConfig, found: &Found, now_ms: i64) -> Result<Sent, Error> {
     let mut sending = Sending::new(Producer::new(client)?);
-    let mut log = DeadLetterLog::of(client, found);
+    let places = found.places();
+    let mut log = DeadLetterLog::of(client, &places);
     while let Some(batch) = log.next().await? {
+        let Some(offsets) = places.get(batch.partition()) else { continue };
         for index in 0..batch.len() {
             let record = batch.record(index);
-            if found.get(batch.partition(), record.offset).is_none() {
+            if !offsets.contains(&record.offset) {
                 continue;
             }
             let headers = batch.headers(index);
