@@ -110,6 +110,22 @@ async fn a_replay_goes_on_behind_the_records_that_were_sent_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_refused_a_record_long_after_another_is_marked_with_it() {
+    let broker = broker().await;
+    let client = broker.client();
+    for group in ["raw", "cache"] {
+        let producer = DeadLetterProducer::new(&client, group).unwrap();
+        let letters: Vec<_> = (0..600).map(|offset| letter(topics::READINGS, offset)).collect();
+        within("letters", producer.send(&letters)).await.unwrap();
+    }
+    let found = within("searching", letters::oldest(&client, &Filter::default(), 2_000)).await.unwrap();
+    assert_eq!(within("sending", letters::replay(&client, &found, 7)).await.unwrap().replayed, 600);
+    let left = within("searching", letters::oldest(&client, &Filter::default(), 2_000)).await.unwrap();
+    assert_eq!((offsets(&left), left.more_from), (vec![], None));
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_record_is_shown_once_with_what_each_group_says_of_it() {
     let broker = broker().await;
     let client = broker.client();
