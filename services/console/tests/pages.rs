@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use axum::http::StatusCode;
 use common::{MORNING_NS, Plant, SECOND_NS, letter, minute, worker};
-use mantis_console::{ASSETS_SHOWN_MAX, READINGS_MAX, SENSORS_SHOWN_MAX, WorkerState, letters::LETTERS_SHOWN_MAX};
+use mantis_console::{ASSETS_SHOWN_MAX, READINGS_MAX, SENSORS_SHOWN_MAX, WorkerState, letters::RECORDS_SHOWN_MAX};
 use mantis_schemas::Quality::{self, Bad, Good, Uncertain};
 
 const ODD: &str = "<script>alert('x')</script> \u{202e}مضخة/../&?#\"";
@@ -255,23 +255,32 @@ async fn a_store_that_does_not_answer_is_told_after_a_bounded_wait() {
 #[tokio::test]
 async fn dead_letters_are_listed_newest_and_bounded_with_their_reasons_escaped() {
     let browser = Plant::new().browser();
-    let letters = (0..LETTERS_SHOWN_MAX as i64 + 5).map(|offset| letter(offset, b"{"));
+    let letters = (0..RECORDS_SHOWN_MAX as i64 + 5).map(|offset| letter(offset, b"{"));
     *browser.switches.letters.lock().unwrap() = letters.collect();
     let page = browser.page("/letters").await;
-    assert!(page.contains(&format!("the newest {LETTERS_SHOWN_MAX} are shown")), "{page}");
-    assert_eq!(page.matches("<tr>").count(), LETTERS_SHOWN_MAX + 1, "a row each and the head");
+    assert!(page.contains(&format!("the newest {RECORDS_SHOWN_MAX} are shown")), "{page}");
+    assert_eq!(page.matches("<tr>").count(), RECORDS_SHOWN_MAX + 1, "a row each and the head");
     assert!(page.contains("<code>broken-json</code>") && page.contains("&#60;b&#62;not&#60;/b&#62; JSON ‹U+202E›"));
+    assert!(!page.contains("older ones are not shown"));
+    browser.switches.has_older_letters.store(true, Ordering::Relaxed);
+    assert!(browser.page("/letters").await.contains("older ones are not shown"));
+    assert!(browser.page("/replay").await.contains("do this again for the rest"));
 }
 
 #[tokio::test]
 async fn a_record_that_several_workers_refused_is_one_row() {
     let browser = Plant::new().browser();
-    let mut other = letter(7, b"{");
-    other.letter.origin.group = "mantis-cache".into();
-    *browser.switches.letters.lock().unwrap() = vec![letter(7, b"{"), other];
+    let mut record = letter(7, b"{");
+    let mut other = record.letters[0].clone();
+    other.origin.group = "mantis-cache".into();
+    record.letters.push(other);
+    *browser.switches.letters.lock().unwrap() = vec![record];
     let page = browser.page("/letters").await;
     assert_eq!(page.matches("position=mantis.readings%2F0%2F7").count(), 1, "{page}");
     assert!(page.contains("mantis-raw<br>mantis-cache"), "{page}");
+    let page = browser.page("/letter?position=mantis.readings/0/7").await;
+    assert!(page.contains("Refused by mantis-raw") && page.contains("Refused by mantis-cache"), "{page}");
+    assert_eq!(page.matches("<h3>Value</h3>").count(), 1, "{page}");
 }
 
 #[tokio::test]

@@ -28,7 +28,10 @@ async fn token(browser: &Browser, path: &str) -> String {
 async fn a_question_comes_first_and_looking_at_it_sends_nothing() {
     let browser = browser();
     let page = browser.page("/replay?topic=mantis.readings&reason=broken-json").await;
-    assert!(page.contains("<strong>2</strong> dead letters of the topic mantis.readings with the reason broken-json"), "{page}");
+    assert!(
+        page.contains("<strong>2</strong> refused records of the topic mantis.readings with the reason broken-json"),
+        "{page}"
+    );
     assert!(page.contains("Back, send nothing"));
     assert!(browser.switches.replayed.lock().unwrap().is_empty());
 }

@@ -201,9 +201,9 @@ pub struct Range {
 
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
-    /// List dead letters, one per position
+    /// List refused records, the newest first: one each, with those who refused it and why
     List(DlqFilter),
-    /// Show one dead letter whole
+    /// Show one refused record whole, with what each worker says of it
     Show {
         /// topic/partition/offset, as `list` prints it
         position: String,
@@ -237,14 +237,15 @@ pub struct DlqFilter {
     /// Also those that were replayed before
     #[arg(long)]
     pub all: bool,
-    /// Only letters that lie here or behind it in the dead-letter topics: a call that left some out says where they begin
+    /// Only letters that lie here or behind it in the dead-letter topics, the oldest first: a call that left some out says
+    /// where they begin
     #[arg(long, value_name = "TOPIC/PARTITION/OFFSET")]
     pub from: Option<Place>,
 }
 
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// Only this store [default: each that is here]
+    /// Only what this worker writes [default: each whose store is here]
     #[arg(value_enum)]
     pub store: Option<AuditStore>,
     /// Kafka bootstrap servers [default: the configuration's, or the running `up` of the data folder]
@@ -293,12 +294,14 @@ pub enum AuditStore {
     Raw,
     /// Features, computed again, in the feature store
     Features,
+    /// Slow readings of registered sensors in the feature store
+    Timescale,
     /// The objects of the archive
     Archive,
 }
 
 impl AuditStore {
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Features, Self::Archive];
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Features, Self::Timescale, Self::Archive];
 }
 
 #[derive(Debug, Args)]

@@ -13,15 +13,22 @@ use mantis_schemas::topics;
 
 const READINGS: u64 = 100;
 
+fn reading(sensor: &str, second: i64) -> String {
+    format!(r#"{{"asset":"pump","sensor":"{sensor}","time_ns":{second}000000000,"value":{second}.5}}"#)
+}
+
 fn publish(up: &Up) {
-    let records: Vec<OutRecord> = (1..=READINGS)
-        .map(|second| OutRecord {
+    publish_all(up, &(1..=READINGS.cast_signed()).map(|second| reading("flow", second)).collect::<Vec<_>>());
+}
+
+fn publish_all(up: &Up, payloads: &[String]) {
+    let records: Vec<OutRecord> = payloads
+        .iter()
+        .map(|payload| OutRecord {
             topic: Arc::from(topics::READINGS),
             partition: Some(0),
             key: Some(b"pump".to_vec()),
-            payload: Some(
-                format!(r#"{{"asset":"pump","sensor":"flow","time_ns":{second}000000000,"value":{second}.5}}"#).into_bytes(),
-            ),
+            payload: Some(payload.clone().into_bytes()),
             headers: Vec::new(),
             timestamp_ms: None,
         })
@@ -145,6 +152,83 @@ fn refused_records_whose_dead_letters_were_cut_are_unproved_and_not_wrong() {
     assert_eq!((&account["cut_dead_letters"], &account["missing_dead_letters"]), (&10.into(), &0.into()));
     let text = String::from_utf8(run(folder.path(), &["audit", "raw"], 3).stdout).unwrap();
     assert!(text.contains("UNPROVED 10 refused whose dead letters"), "{text}");
+    up.stop();
+}
+
+const SENSORS: &str = "
+[decode]
+accepted_from = '1970-01-01T00:00:00Z'
+[[sensors]]
+asset = 'pump'
+sensor = 'flow'
+rate_hz = 1
+[[sensors]]
+asset = 'pump'
+sensor = 'current'
+rate_hz = 1000
+";
+
+#[test]
+fn slow_readings_of_registered_sensors_are_accounted_for_row_by_row_with_those_that_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mantis.toml"), SENSORS).unwrap();
+    let up = Up::start(folder.path(), &[]);
+    publish(&up);
+    let conflict = reading("flow", 8).replace("8.5", "-1");
+    let refused = format!("[{},{}]", reading("unknown", -5), reading("flow", READINGS.cast_signed() + 1));
+    let more = [reading("current", 1), reading("unknown", 1), reading("unknown", 2), reading("flow", 7), conflict, refused];
+    publish_all(&up, &more);
+    publish_all(&up, &["{".to_owned()]);
+    let account = json(folder.path(), &["audit", "timescale", "--wait", "30"], 0);
+    assert_eq!((&account["store"], &account["group"]), (&"timescale".into(), &"mantis-timescale".into()));
+    assert_eq!((&account["proved"], &account["records_dead_lettered"]), (&true.into(), &1.into()), "{account}");
+    assert_eq!((&account["rows"], &account["stored"]), (&(READINGS + 7).into(), &(READINGS + 1).into()));
+    assert_eq!((&account["rows_left_out"], &account["rows_rejected"]), (&3.into(), &1.into()));
+    assert_eq!((&account["duplicates"], &account["conflicts"]), (&1.into(), &1.into()));
+
+    let store = rusqlite::Connection::open(folder.path().join("features.db")).unwrap();
+    store.execute_batch("DELETE FROM readings WHERE time_ns = 3000000000").unwrap();
+    store.execute_batch("UPDATE readings SET value = 9.25 WHERE time_ns = 4000000000").unwrap();
+    store.execute_batch("INSERT OR IGNORE INTO series (asset, sensor) VALUES ('pump', 'unknown')").unwrap();
+    store
+        .execute_batch(
+            "INSERT INTO readings SELECT (SELECT id FROM series WHERE sensor = 'unknown'), time_ns, value, quality, arrival_ms
+             FROM readings WHERE time_ns = 1000000000",
+        )
+        .unwrap();
+    let account = json(folder.path(), &["audit", "timescale"], 3);
+    assert_eq!((&account["missing"], &account["different"], &account["unexplained"]), (&1.into(), &1.into(), &1.into()));
+    let findings = account["findings"].as_array().unwrap();
+    let unexplained = findings.iter().find(|finding| finding["what"] == "unexplained").unwrap();
+    assert_eq!(unexplained["series"][1], "unknown", "what the rule leaves out must not be in the store");
+
+    let text = String::from_utf8(run(folder.path(), &["audit"], 3).stdout).unwrap();
+    let stores = ["raw store", "features in the feature store", "readings in the feature store", "archive"];
+    assert_eq!(text.lines().filter_map(|line| line.strip_prefix("== ")).collect::<Vec<_>>(), stores, "{text}");
+    assert!(text.contains(" + 3 left out (sensors that are not registered, or too fast for this store)"), "{text}");
+    up.stop();
+}
+
+#[test]
+fn a_late_reading_without_a_dead_letter_is_found_beside_one_of_the_same_record_that_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let configure = |lateness_s: u32| {
+        let settings = format!("[decode]\naccepted_from = '1970-01-01T00:00:00Z'\n[features]\nlateness_s = {lateness_s}\n");
+        std::fs::write(folder.path().join("mantis.toml"), settings).unwrap();
+    };
+    configure(100);
+    let up = Up::start(folder.path(), &[]);
+    let backlog = format!("[{},{},{}]", reading("flow", -5), reading("flow", 850), reading("flow", 950));
+    publish_all(&up, &[reading("flow", 1_000), backlog]);
+    let account = json(folder.path(), &["audit", "features", "--wait", "30"], 0);
+    assert_eq!((&account["readings"]["late"], &account["missing_dead_letters"]), (&1.into(), &0.into()));
+    // Held to a shorter lateness, the worker has dead-lettered one of two late rows.
+    configure(20);
+    let account = json(folder.path(), &["audit", "features"], 3);
+    assert_eq!((&account["readings"]["late"], &account["missing_dead_letters"]), (&2.into(), &1.into()), "{account}");
+    let findings = account["findings"].as_array().unwrap();
+    let missing = findings.iter().find(|finding| finding["what"] == "late reading without a dead letter").unwrap();
+    assert_eq!(missing["at"], "mantis.readings/0/1 row 2");
     up.stop();
 }
 

@@ -86,11 +86,6 @@ fn incompressible(len: usize) -> Vec<u8> {
 }
 
 /// Records that the letters are of.
-fn positions(letters: &[serde_json::Value]) -> usize {
-    let positions: std::collections::BTreeSet<_> = letters.iter().map(|letter| letter["position"].to_string()).collect();
-    positions.len()
-}
-
 const LATENESS: &str = "[features]\nlateness_s = 7200\n";
 
 #[test]
@@ -135,8 +130,8 @@ fn every_hostile_record_is_accounted_for_and_what_was_mended_comes_in_with_a_rep
     assert_eq!(account["duplicates"], 9_999);
     // Two of the batch, the one without key, the repeated one, 60 late ones.
     assert_eq!(account["stored"], 2 + 1 + 1 + 60);
-    // Each worker that cannot read a record keeps a letter of it.
-    assert_eq!(positions(&json_lines(folder.path(), &["dlq", "list"], 3)), 8);
+    // Each worker that cannot read a record keeps a letter of it: a list has the record once.
+    assert_eq!(json_lines(folder.path(), &["dlq", "list"], 3).len(), 8);
     up.stop();
 
     std::fs::write(folder.path().join("reading-v2.avsc"), SCHEMA).unwrap();
@@ -156,9 +151,9 @@ fn every_hostile_record_is_accounted_for_and_what_was_mended_comes_in_with_a_rep
         assert_eq!(stored[0]["value"], value, "{sensor}");
     }
     // Those that nothing mends are dead letters again: broken JSON, cut Avro, NaN twice, the control character.
-    assert_eq!(positions(&json_lines(folder.path(), &["dlq", "list"], 3)), 5);
+    assert_eq!(json_lines(folder.path(), &["dlq", "list"], 3).len(), 5);
     let all = json_lines(folder.path(), &["dlq", "list", "--all"], 3);
-    assert_eq!(positions(&all), 8 + 5);
+    assert_eq!(all.len(), 8 + 5);
     let shown = run(folder.path(), &["dlq", "show", all[0]["position"].as_str().unwrap()], 0);
     assert!(String::from_utf8(shown.stdout).unwrap().contains("mantis.readings"));
     up.stop();

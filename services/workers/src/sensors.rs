@@ -209,6 +209,11 @@ impl Declared {
         let place = *self.known.get(series.index())?;
         self.registry.0.get(place?)
     }
+
+    /// True if readings of the sensor go to a store for slow readings of registered sensors.
+    pub fn stores_readings(&mut self, series: SeriesId) -> bool {
+        self.get(series).is_some_and(Declaration::stores_readings)
+    }
 }
 
 /// True if `text` is what `pattern` says. At a mismatch the last `*` takes one byte more, so the time is bounded by the

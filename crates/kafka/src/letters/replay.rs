@@ -34,11 +34,13 @@ pub struct Sent {
 /// The letters cannot be read, or a mark could not be written; what was sent until then is in its topics.
 pub async fn replay(client: &ClientConfig, found: &Found, now_ms: i64) -> Result<Sent, Error> {
     let mut sending = Sending::new(Producer::new(client)?);
-    let mut log = DeadLetterLog::of(client, found);
+    let places = found.places();
+    let mut log = DeadLetterLog::of(client, &places);
     while let Some(batch) = log.next().await? {
+        let Some(offsets) = places.get(batch.partition()) else { continue };
         for index in 0..batch.len() {
             let record = batch.record(index);
-            if found.get(batch.partition(), record.offset).is_none() {
+            if !offsets.contains(&record.offset) {
                 continue;
             }
             let headers = batch.headers(index);
@@ -56,6 +58,8 @@ struct Sending {
     records: Vec<OutRecord>,
     /// The marks that follow each record once it is back in its topic: of every group that refused it.
     marks: Vec<Vec<OutRecord>>,
+    /// Marks of groups whose letters came after their record was sent.
+    marks_due: Vec<OutRecord>,
     bytes: usize,
     /// Each record by its position: one that several groups refused is sent once.
     known: HashMap<(TopicPartition, i64), Known>,
@@ -72,14 +76,22 @@ enum Known {
 
 impl Sending {
     fn new(producer: Producer) -> Self {
-        Self { producer, records: Vec::new(), marks: Vec::new(), bytes: 0, known: HashMap::new(), sent: Sent::default() }
+        Self {
+            producer,
+            records: Vec::new(),
+            marks: Vec::new(),
+            marks_due: Vec::new(),
+            bytes: 0,
+            known: HashMap::new(),
+            sent: Sent::default(),
+        }
     }
 
     async fn take(&mut self, origin: &Origin, record: OutRecord, mark: OutRecord) -> Result<(), Error> {
         let position = (origin.partition.clone(), origin.offset);
         match self.known.get(&position) {
             Some(Known::Gathered(place)) => self.marks.get_mut(*place).into_iter().for_each(|marks| marks.push(mark.clone())),
-            Some(Known::Sent) => self.mark(&[mark]).await?,
+            Some(Known::Sent) => self.marks_due.push(mark),
             Some(Known::Failed) => {}
             None => {
                 self.known.insert(position, Known::Gathered(self.records.len()));
@@ -88,7 +100,7 @@ impl Sending {
                 self.marks.push(vec![mark]);
             }
         }
-        if self.records.len() >= CHUNK_LETTERS_MAX || self.bytes >= CHUNK_BYTES_MAX {
+        if self.records.len() + self.marks_due.len() >= CHUNK_LETTERS_MAX || self.bytes >= CHUNK_BYTES_MAX {
             self.send().await?;
         }
         Ok(())
@@ -98,7 +110,7 @@ impl Sending {
         self.bytes = 0;
         let records = std::mem::take(&mut self.records);
         let mut ends = Vec::new();
-        let mut marks = Vec::new();
+        let mut marks = std::mem::take(&mut self.marks_due);
         for (result, of_record) in self.producer.send_all(&records).await.into_iter().zip(self.marks.drain(..)) {
             ends.push(if result.is_ok() { Known::Sent } else { Known::Failed });
             match result {

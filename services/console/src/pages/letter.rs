@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{Console, KAFKA_WAIT, Shell, Time, not_found, render};
 use crate::{
     Site,
-    letters::{Letters, Whole},
+    letters::{Letters, Whole, WholeRefusal},
     text,
 };
 
@@ -35,20 +35,25 @@ struct Page {
     shell: Shell,
     position: String,
     replay: String,
-    letters: Result<Vec<View>, String>,
+    record: Result<View, String>,
 }
 
+/// A record and those who refused it.
 struct View {
+    timestamp: Option<Time>,
+    refusals: Vec<RefusalView>,
+    key: Bytes,
+    payload: Bytes,
+    headers: Vec<(String, Bytes)>,
+}
+
+struct RefusalView {
     group: String,
     written: Option<Time>,
-    timestamp: Option<Time>,
     replayed: Option<Time>,
     reason: Option<(String, String)>,
     rows: Vec<(u32, String, String)>,
     rows_left: usize,
-    key: Bytes,
-    payload: Bytes,
-    headers: Vec<(String, Bytes)>,
 }
 
 /// Bytes as people can read them.
@@ -64,32 +69,40 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
     let shell = Shell::new(format!("Dead letter {}", text::visible(&asked.position)), "letters", 0);
     let (letters, position) = (console.site.letters(), asked.position.clone());
     let found = console.asker.ask("Kafka", KAFKA_WAIT, async move { letters.show(position).await }).await;
-    if found.as_ref().is_ok_and(Vec::is_empty) {
-        return not_found("There is no dead letter of a record at this position; retention may have removed it.");
-    }
+    let record = match found {
+        Ok(Some(whole)) => Ok(view(&whole, shell.now)),
+        Ok(None) => return not_found("There is no dead letter of a record at this position; retention may have removed it."),
+        Err(text) => Err(text),
+    };
     render(&Page {
         position: text::visible(&asked.position),
         replay: format!("/replay?{}", text::query(&[("position", &asked.position)])),
-        letters: found.map(|found| found.iter().map(|whole| view(whole, shell.now)).collect()),
+        record,
         shell,
     })
 }
 
 fn view(whole: &Whole, now: Timestamp) -> View {
-    let origin = &whole.letter.origin;
-    let time = |ms: i64| Time::of_ms(ms, now);
-    let rows = origin.rows.iter().take(ROWS_SHOWN_MAX);
+    let timestamp_ms = whole.letters.first().and_then(|letter| letter.origin.timestamp_ms);
     View {
-        group: text::visible(&origin.group),
-        written: whole.letter.written_ms.map(time),
-        timestamp: origin.timestamp_ms.map(time),
-        replayed: whole.letter.replayed_ms.map(time),
-        reason: origin.reason.as_ref().map(|why| (text::visible(&why.code), text::visible(&why.detail))),
-        rows: rows.map(|refused| (refused.row, text::visible(&refused.why.code), text::visible(&refused.why.detail))).collect(),
-        rows_left: origin.rows.len().saturating_sub(ROWS_SHOWN_MAX),
+        timestamp: timestamp_ms.map(|ms| Time::of_ms(ms, now)),
+        refusals: whole.letters.iter().map(|letter| refusal(letter, now)).collect(),
         key: bytes(whole.key.as_deref()),
         payload: bytes(whole.payload.as_deref()),
         headers: whole.headers.iter().map(|header| (text::visible(&header.key), bytes(header.value.as_deref()))).collect(),
+    }
+}
+
+fn refusal(letter: &WholeRefusal, now: Timestamp) -> RefusalView {
+    let origin = &letter.origin;
+    let rows = origin.rows.iter().take(ROWS_SHOWN_MAX);
+    RefusalView {
+        group: text::visible(&origin.group),
+        written: letter.written_ms.map(|ms| Time::of_ms(ms, now)),
+        replayed: letter.replayed_ms.map(|ms| Time::of_ms(ms, now)),
+        reason: origin.reason.as_ref().map(|why| (text::visible(&why.code), text::visible(&why.detail))),
+        rows: rows.map(|refused| (refused.row, text::visible(&refused.why.code), text::visible(&refused.why.detail))).collect(),
+        rows_left: origin.rows.len().saturating_sub(ROWS_SHOWN_MAX),
     }
 }
 

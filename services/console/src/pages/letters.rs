@@ -1,9 +1,6 @@
 //! `/letters`: what was refused.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use askama::Template;
 use axum::{
@@ -11,19 +8,16 @@ use axum::{
     response::Response,
 };
 use jiff::Timestamp;
-use mantis_kafka::letters::{codes, position};
+use mantis_kafka::letters::LETTERS_MAX;
 use mantis_schemas::topics::{FEATURES, SOURCES};
 use serde::Deserialize;
 
 use super::{Console, KAFKA_WAIT, Shell, Time, render};
 use crate::{
     Site,
-    letters::{Filter, Letter, Letters, Listing},
+    letters::{Filter, Letters, Listing, Refusal, RefusedRecord},
     text,
 };
-
-/// Characters of a reason that a list shows.
-const DETAIL_CHARS_MAX: usize = 200;
 
 /// Which letters an address or a form means.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -58,7 +52,7 @@ pub(super) fn query(filter: &Filter) -> String {
 /// A filter in words.
 pub(super) fn in_words(filter: &Filter) -> String {
     let mut words = Vec::new();
-    words.extend(filter.position.as_ref().map(|position| format!("of the record {}", text::visible(position))));
+    words.extend(filter.position.as_ref().map(|position| format!("at {}", text::visible(position))));
     words.extend(filter.topic.as_ref().map(|topic| format!("of the topic {}", text::visible(topic))));
     words.extend(filter.reason.as_ref().map(|reason| format!("with the reason {}", text::visible(reason))));
     words.join(" ")
@@ -76,7 +70,8 @@ struct List {
     found: String,
     shown: String,
     is_cut: bool,
-    more: bool,
+    /// Of how many letters, where older ones were not looked at.
+    looked_at: Option<String>,
     replay: String,
     is_filtered: bool,
 }
@@ -99,9 +94,9 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
     let filter = asked.filter();
     let shell = Shell::new("Dead letters", "letters", 0);
     let listing = list(&console, filter.clone()).await;
-    let Listing { found, more, .. } = listing.as_ref().map_or(Listing::default(), Clone::clone);
-    let shown = listing.as_ref().map_or(0, |listing| listing.letters.len());
-    let rows = listing.map(|listing| rows(&listing.letters, shell.now));
+    let (found, older) = listing.as_ref().map_or((0, false), |listing| (listing.found, listing.older));
+    let rows = listing.map(|listing| listing.records.iter().map(|record| row(record, shell.now)).collect::<Vec<_>>());
+    let shown = rows.as_ref().map_or(0, Vec::len);
     let reasons: BTreeSet<String> = rows.iter().flatten().flat_map(|row| row.codes.clone()).collect();
     render(&List {
         topics: SOURCES.into_iter().chain([FEATURES]).map(|topic| (topic, filter.topic.as_deref() == Some(topic))).collect(),
@@ -112,67 +107,41 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
         is_cut: shown < found,
         rows,
         found: text::count(found as u64),
-        more,
+        looked_at: older.then(|| text::count(LETTERS_MAX as u64)),
         is_filtered: filter != Filter { all: filter.all, ..Filter::default() },
         replay: format!("/replay?{}", query(&filter)),
         shell,
     })
 }
 
-/// The letters that a filter means.
+/// The records that a filter means.
 pub(super) async fn list<S: Site>(console: &Console<S>, filter: Filter) -> Result<Listing, String> {
     let letters = console.site.letters();
     console.asker.ask("Kafka", KAFKA_WAIT, async move { letters.list(filter).await }).await
 }
 
-/// A row for each record, in order of its newest letter.
-fn rows(letters: &[Letter], now: Timestamp) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    let mut known: HashMap<String, usize> = HashMap::new();
-    for letter in letters {
-        let new = row(letter, now);
-        match known.get(&new.position).and_then(|place| rows.get_mut(*place)) {
-            Some(row) => {
-                row.groups.extend(new.groups);
-                row.codes.extend(new.codes);
-                row.codes.sort_unstable();
-                row.codes.dedup();
-                row.replayed &= new.replayed;
-            }
-            None => {
-                known.insert(new.position.clone(), rows.len());
-                rows.push(new);
-            }
-        }
-    }
-    rows
-}
-
-fn row(letter: &Letter, now: Timestamp) -> Row {
-    let origin = &letter.origin;
-    let position = position(origin);
-    let why = origin.reason.as_ref().or_else(|| origin.rows.first().map(|refused| &refused.why));
-    let detail = text::visible(why.map_or("", |why| &why.detail));
+fn row(record: &RefusedRecord, now: Timestamp) -> Row {
+    let position = record.position.to_string();
+    let detail = record.refusals.iter().flat_map(|refusal| &refusal.reasons).next().map_or("", |reason| &reason.detail);
     Row {
         href: format!("/letter?{}", text::query(&[("position", &position)])),
-        position,
-        written: letter.written_ms.map(|ms| Time::of_ms(ms, now)),
-        groups: vec![text::visible(&origin.group)],
-        codes: codes(origin).into_iter().map(text::visible).collect(),
-        detail: shortened(&detail),
-        what: match origin.rows.len() {
-            0 => "record".into(),
-            1 => "1 row".into(),
-            rows => format!("{} rows", text::count(rows as u64)),
+        position: text::visible(&position),
+        written: record.written_ms().map(|ms| Time::of_ms(ms, now)),
+        groups: record.refusals.iter().map(|refusal| text::visible(&refusal.group)).collect(),
+        codes: record.codes().into_iter().map(text::visible).collect(),
+        detail: text::visible(detail),
+        what: match rows_refused(&record.refusals) {
+            None => "record".into(),
+            Some(1) => "1 row".into(),
+            Some(rows) => format!("{} rows", text::count(rows as u64)),
         },
-        size: text::bytes(letter.payload_bytes),
-        replayed: letter.replayed_ms.is_some(),
+        size: text::bytes(record.payload_bytes),
+        replayed: record.refusals.iter().all(|refusal| refusal.replayed_ms.is_some()),
     }
 }
 
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(DETAIL_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+/// Rows that were refused by the group that refused most; `None` where one refused the record as a whole.
+fn rows_refused(refusals: &[Refusal]) -> Option<usize> {
+    let rows = |refusal: &Refusal| refusal.reasons.iter().map(|reason| reason.rows).sum::<Option<usize>>();
+    refusals.iter().map(rows).try_fold(0, |most, rows| Some(most.max(rows?)))
 }

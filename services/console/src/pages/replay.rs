@@ -26,7 +26,7 @@ use crate::{
 #[template(path = "replay.html")]
 struct Confirm {
     shell: Shell,
-    /// How many, and whether there are more than were looked at.
+    /// How many records, and whether there are more than were looked at.
     found: Result<(usize, bool), String>,
     count: String,
     words: String,
@@ -62,7 +62,7 @@ pub(super) struct Sending {
 /// Asks before anything is sent.
 pub(super) async fn confirm<S: Site>(State(console): State<Arc<Console<S>>>, Query(asked): Query<Asked>) -> Response {
     let filter = Filter { all: asked.position.is_some(), ..asked.filter() };
-    let found = list(&console, filter.clone()).await.map(|listing| (listing.found, listing.more));
+    let found = list(&console, filter.clone()).await.map(|listing| (listing.found, listing.older));
     let back = match &filter.position {
         Some(position) => format!("/letter?{}", text::query(&[("position", position)])),
         None => format!("/letters?{}", query(&filter)),

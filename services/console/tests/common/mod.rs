@@ -16,10 +16,13 @@ use axum::{
 use jiff::Timestamp;
 use mantis_console::{
     Declared, Irregular, Site, Topic, Worker, WorkerState,
-    letters::{Filter, Letter, Letters, Listing, Sent, Whole},
+    letters::{Filter, Letters, Listing, RECORDS_SHOWN_MAX, Refusal, RefusedRecord, Sent, Whole, WholeRefusal},
     routes,
 };
-use mantis_kafka::dead_letter::{Origin, Why};
+use mantis_kafka::{
+    dead_letter::{Origin, Why},
+    letters::Place,
+};
 use mantis_pipeline::{Assigned, Columns, Fault, Header, Outcome, Part, Sink, Span, TopicPartition};
 use mantis_schemas::{
     Feature, FeatureColumns, Figure, Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, Series, SeriesInterner,
@@ -49,6 +52,7 @@ pub struct Switches {
     pub raw_is_slow: AtomicBool,
     pub replayed: Mutex<Vec<Filter>>,
     pub letters: Mutex<Vec<Whole>>,
+    pub has_older_letters: AtomicBool,
     pub workers: Mutex<Vec<Worker>>,
 }
 
@@ -154,7 +158,7 @@ pub fn minute(minute: i64, mean: Option<f64>, provisional: bool) -> Feature {
     feature
 }
 
-/// A letter of a record of `mantis.readings` at this offset.
+/// A record of `mantis.readings` at this offset that the raw worker refused.
 pub fn letter(offset: i64, payload: &[u8]) -> Whole {
     let origin = Origin {
         group: "mantis-raw".into(),
@@ -165,9 +169,25 @@ pub fn letter(offset: i64, payload: &[u8]) -> Whole {
         rows: Vec::new(),
         replayed_ms: None,
     };
-    let letter = Letter { origin, replayed_ms: None, written_ms: Some(offset), payload_bytes: payload.len() };
-    let headers = vec![Header { key: "traceparent".into(), value: Some(b"<script>".to_vec()) }];
-    Whole { letter, key: None, payload: Some(payload.to_vec()), headers }
+    Whole {
+        position: Place { partition: origin.partition.clone(), offset },
+        key: None,
+        payload: Some(payload.to_vec()),
+        headers: vec![Header { key: "traceparent".into(), value: Some(b"<script>".to_vec()) }],
+        letters: vec![WholeRefusal { origin, replayed_ms: None, written_ms: Some(offset) }],
+    }
+}
+
+/// What a list says of a record.
+fn listed(whole: &Whole) -> RefusedRecord {
+    let place = Place { partition: TopicPartition::new("mantis.readings.dlq", 0), offset: 0 };
+    let refusal = |letter: &WholeRefusal| Refusal::new(&letter.origin, place.clone(), letter.written_ms);
+    RefusedRecord {
+        position: whole.position.clone(),
+        timestamp_ms: None,
+        payload_bytes: whole.payload.as_ref().map_or(0, Vec::len),
+        refusals: whole.letters.iter().map(refusal).collect(),
+    }
 }
 
 /// A worker in some state.
@@ -304,9 +324,9 @@ pub struct Shelf(Arc<Switches>);
 
 impl Shelf {
     fn wanted(&self, filter: &Filter) -> Vec<Whole> {
-        let position = |whole: &Whole| mantis_kafka::letters::position(&whole.letter.origin);
         let letters = self.0.letters.lock().unwrap();
-        let wanted = letters.iter().filter(|whole| filter.position.as_ref().is_none_or(|asked| *asked == position(whole)));
+        let position = |whole: &&Whole| filter.position.as_ref().is_none_or(|asked| *asked == whole.position.to_string());
+        let wanted = letters.iter().filter(position);
         wanted.cloned().collect()
     }
 }
@@ -314,12 +334,12 @@ impl Shelf {
 impl Letters for Shelf {
     async fn list(&self, filter: Filter) -> Result<Listing, String> {
         let found = self.wanted(&filter);
-        let shown = found.iter().take(mantis_console::letters::LETTERS_SHOWN_MAX).map(|whole| whole.letter.clone());
-        Ok(Listing { letters: shown.collect(), found: found.len(), more: false })
+        let records = found.iter().take(RECORDS_SHOWN_MAX).map(listed).collect();
+        Ok(Listing { records, found: found.len(), older: self.0.has_older_letters.load(Ordering::Relaxed) })
     }
 
-    async fn show(&self, position: String) -> Result<Vec<Whole>, String> {
-        Ok(self.wanted(&Filter { position: Some(position), ..Filter::default() }))
+    async fn show(&self, position: String) -> Result<Option<Whole>, String> {
+        Ok(self.wanted(&Filter { position: Some(position), ..Filter::default() }).pop())
     }
 
     async fn replay(&self, filter: Filter) -> Result<Sent, String> {

@@ -4,11 +4,9 @@ use std::{io::Write, time::Duration};
 
 use anyhow::Result;
 use mantis_kafka::{Admin, ClientConfig};
-use mantis_stores::raw::RawReader;
 use mantis_workers::{
     archive,
-    audit::{self, Account, FeatureAccount, FeatureAudit, FindingKind, Unproved},
-    raw,
+    audit::{self, Account, AuditedStore, FeatureAccount, FeatureAudit, FindingKind, RawRows, SlowReadings, Unproved},
 };
 use tokio::time::{Instant, sleep};
 
@@ -38,8 +36,16 @@ pub async fn audit(config: &Config, args: &cli::Audit, as_json: bool, out: &mut 
             writeln!(out, "== {}", store.name())?;
         }
         proved &= match store {
-            AuditStore::Raw => raw_store(config, &client, deadline, as_json, out).await?,
-            AuditStore::Features => feature_store(config, &client, deadline, as_json, out).await?,
+            AuditStore::Raw => {
+                let store = parts::raw_reader(config)?;
+                rows(config, &client, &RawRows(&store), deadline, as_json, out).await?
+            }
+            AuditStore::Features => features(config, &client, deadline, as_json, out).await?,
+            AuditStore::Timescale => {
+                let (store, sensors) = (parts::features_reader(config)?, parts::sensors(config)?);
+                let store = SlowReadings { store: &store, sensors: &sensors };
+                rows(config, &client, &store, deadline, as_json, out).await?
+            }
             AuditStore::Archive => archive_store(config, &client, as_json, out).await?,
         };
         if !as_json && args.store.is_none() {
@@ -53,7 +59,8 @@ impl AuditStore {
     fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw store",
-            Self::Features => "features and feature store",
+            Self::Features => "features in the feature store",
+            Self::Timescale => "readings in the feature store",
             Self::Archive => "archive",
         }
     }
@@ -61,25 +68,24 @@ impl AuditStore {
     fn is_here(self, config: &Config) -> bool {
         match self {
             Self::Raw => true,
-            Self::Features => parts::features_path(config).exists(),
+            Self::Features | Self::Timescale => parts::features_path(config).exists(),
             Self::Archive => parts::archive_path(config).exists(),
         }
     }
 }
 
-async fn raw_store(
+async fn rows<S: AuditedStore>(
     config: &Config,
     client: &ClientConfig,
+    store: &S,
     deadline: Instant,
     as_json: bool,
     out: &mut impl Write,
 ) -> Result<bool> {
-    let store = parts::raw_reader(config)?;
     // Whoever waits for the worker wants to know that it did not get there.
     let waits = deadline > Instant::now();
-    let arrived = !waits || wait(&Admin::new(client)?, &store, deadline).await?;
-    let decoder = parts::decoder(config)?;
-    let account = audit::audit(client, raw::GROUP, &raw::TOPICS, &store, decoder, config.decode.series_max).await?;
+    let arrived = !waits || wait(&Admin::new(client)?, store, deadline).await?;
+    let account = audit::audit(client, store, parts::decoder(config)?, config.decode.series_max).await?;
     if as_json {
         output::json_line(out, &account)?;
     } else {
@@ -88,7 +94,7 @@ async fn raw_store(
     Ok(account.proved && arrived)
 }
 
-async fn feature_store(
+async fn features(
     config: &Config,
     client: &ClientConfig,
     deadline: Instant,
@@ -130,11 +136,11 @@ async fn archive_store(config: &Config, client: &ClientConfig, as_json: bool, ou
 }
 
 /// Waits until the store has passed the log's end of now (true), or the time is up.
-async fn wait(admin: &Admin, store: &impl RawReader, deadline: Instant) -> Result<bool> {
+async fn wait<S: AuditedStore>(admin: &Admin, store: &S, deadline: Instant) -> Result<bool> {
     let cluster_id = admin.cluster_id().await?;
-    let lags = admin.lag(raw::GROUP, &raw::TOPICS).await?;
+    let lags = admin.lag(S::GROUP, S::TOPICS).await?;
     loop {
-        let ledger = store.ledger(&cluster_id, raw::GROUP).await?;
+        let ledger = store.ledger(&cluster_id).await?;
         let behind = lags.iter().any(|lag| {
             let here = |entry: &&(String, i32, i64)| *entry.0 == *lag.partition.topic && entry.1 == lag.partition.partition;
             ledger.iter().find(here).map_or(lag.log_start, |entry| entry.2) < lag.log_end
@@ -226,9 +232,13 @@ fn show(account: &Account, out: &mut impl Write) -> Result<()> {
         n(account.records_decoded),
         n(account.records_dead_lettered)
     )?;
+    let left_out = match account.rows_left_out {
+        0 => String::new(),
+        rows => format!(" + {} left out (sensors that are not registered, or too fast for this store)", n(rows)),
+    };
     writeln!(
         out,
-        "rows     {} in = {} stored + {} duplicates + {} conflicts + {} rejected + {} trimmed by retention",
+        "rows     {} in = {} stored + {} duplicates + {} conflicts + {} rejected + {} trimmed by retention{left_out}",
         n(account.rows),
         n(m.stored),
         n(m.duplicates),

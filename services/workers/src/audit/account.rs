@@ -10,7 +10,7 @@ use super::{
 /// The account of one consumer group and its store.
 #[derive(Debug, Default, Serialize)]
 pub struct Account {
-    /// Always `raw`.
+    /// The worker that writes the store: `raw` or `timescale`.
     pub store: &'static str,
     /// The cluster that was read.
     pub cluster_id: String,
@@ -28,6 +28,8 @@ pub struct Account {
     pub rows: u64,
     /// Rows that were refused and are in the dead letters, or may have been before retention cut those.
     pub rows_rejected: u64,
+    /// Rows that the worker does not write: of sensors that are not registered, or too fast for its store.
+    pub rows_left_out: u64,
     /// The other rows, matched with the store.
     #[serde(flatten)]
     pub matched: Matched,
@@ -126,7 +128,7 @@ impl Account {
         let wrong = m.missing + m.different + unexplained + m.stored_twice + self.missing_dead_letters;
         let records_add_up = self.records == self.records_decoded + self.records_dead_lettered;
         let distinct = m.stored + m.trimmed + m.missing + m.different;
-        let rows_add_up = self.rows == distinct + m.duplicates + m.conflicts + self.rows_rejected;
+        let rows_add_up = self.rows == distinct + m.duplicates + m.conflicts + self.rows_rejected + self.rows_left_out;
         self.adds_up = wrong == 0 && records_add_up && rows_add_up;
         self.behind = self.partitions.iter().map(|p| (p.log_end - p.audited_to).max(0).unsigned_abs()).sum();
         self.proved = self.adds_up && self.unproved.is_empty() && self.matched.trimmed == 0 && self.cut_dead_letters == 0;

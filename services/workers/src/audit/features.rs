@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     AuditError, FINDINGS_MAX, Unproved,
-    dead_letters::{DeadLetters, Position},
+    dead_letters::{DeadLetters, Position, rows_as_sent},
     log,
 };
 use crate::{
@@ -77,7 +77,7 @@ pub struct FeatureFinding {
     pub asset: String,
     /// The sensor.
     pub sensor: String,
-    /// The window, or the position of the record.
+    /// The window, or the position and row of the reading.
     pub at: String,
 }
 
@@ -212,7 +212,7 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
         }
         let mut offline = Offline::new(self.config.clone(), self.sensors.clone());
         let mut columns = self.decoder.columns(&lag.partition.topic);
-        let (mut offsets, mut rejects, mut published) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut offsets, mut numbers, mut rejects, mut published) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut reader = Reader::open(self.client, lag.partition.clone(), lag.log_start, to)?;
         loop {
             let batch = reader.next().await?;
@@ -223,14 +223,16 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
                     columns.truncate(before);
                 }
                 offsets.resize(columns.rows(), record.offset);
+                numbers.extend(rows_as_sent(columns.rows() - before, &rejects));
             }
             if columns.rows() >= ROWS_MAX || batch.is_none() {
                 let names = self.decoder.series().read().clone();
                 for row in offline.take(&columns, &offsets, &names, &mut published) {
-                    self.check_letter(lag, offsets[row], letters, account);
+                    self.check_letter(lag, offsets[row], numbers[row], letters, account);
                 }
                 columns.truncate(0);
                 offsets.clear();
+                numbers.clear();
             }
             if batch.is_none() {
                 break;
@@ -241,14 +243,14 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
         book.enter(source, &mut published)
     }
 
-    /// A reading that is too late has a dead letter of its record.
-    fn check_letter(&self, lag: &Lag, offset: i64, letters: &DeadLetters, account: &mut FeatureAccount) {
-        let found = letters.refused.get(&lag.partition).is_some_and(|refused| refused.has_any(offset));
+    /// A reading that is too late is a row of a dead letter.
+    fn check_letter(&self, lag: &Lag, offset: i64, row: u32, letters: &DeadLetters, account: &mut FeatureAccount) {
+        let found = letters.refused.get(&lag.partition).is_some_and(|refused| refused.has_row(offset, row));
         if !found && !letters.cut.contains(&*lag.partition.topic) {
             account.missing_dead_letters += 1;
             let partition = lag.partition.partition;
             let position = Position { topic: lag.partition.topic.to_string(), partition, offset };
-            note(account, "late reading without a dead letter", "", "", position.to_string());
+            note(account, "late reading without a dead letter", "", "", format!("{position} row {row}"));
         }
     }
 

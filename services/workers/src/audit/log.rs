@@ -9,9 +9,9 @@ use super::{
     Account, AuditError, Finding, FindingKind, Names, PartitionAccount, Position,
     account::MissingDeadLetter,
     book::{Book, Entry, Kind, Side, hash_frame, hash_reading},
-    dead_letters::{DeadLetters, Refused},
+    dead_letters::{DeadLetters, Refused, rows_as_sent},
 };
-use crate::raw::RecordDecoder;
+use crate::{raw::RecordDecoder, sensors::Declared};
 
 /// The dead letters of `group`.
 pub(super) async fn dead_letters(
@@ -53,6 +53,8 @@ pub(super) struct LogReader<'a> {
     /// Whether some of the topic's dead letters may be gone.
     pub letters_cut: bool,
     pub decoder: &'a mut RecordDecoder,
+    /// Where only slow readings of registered sensors are written: what is declared.
+    pub registered: Option<&'a mut Declared>,
     pub names: &'a mut Names,
     pub book: &'a mut Book,
     pub account: &'a mut Account,
@@ -131,7 +133,8 @@ impl LogReader<'_> {
     }
 
     /// Enters the good rows and returns the number of all rows. A row that is good now but has a dead letter was
-    /// refused then (by the store, or by another configuration): the store may have it, and it counts as rejected.
+    /// refused then (by the store, or by another configuration): the store may have it, and it counts as rejected. A row
+    /// that the worker leaves out is not entered: the store must not have it.
     fn enter_rows(
         &mut self,
         record: &Record<'_>,
@@ -139,13 +142,9 @@ impl LogReader<'_> {
         rejects: &[RowReject],
         series: &mut SeriesNumbers,
     ) -> Result<u64, AuditError> {
-        let (mut row, mut next_reject) = (0, rejects.iter().peekable());
-        for index in 0..columns.rows() {
-            while next_reject.next_if(|reject| reject.row == row).is_some() {
-                row += 1;
-            }
+        let audited = record.offset < self.audited_to;
+        for (index, row) in rows_as_sent(columns.rows(), rejects).enumerate() {
             let refused = self.refused.has_row(record.offset, row);
-            let audited = record.offset < self.audited_to;
             if refused && audited {
                 self.account.rows_rejected += 1;
             }
@@ -155,11 +154,15 @@ impl LogReader<'_> {
                 }
                 RawColumns::Frames(f) => (f.series[index], Kind::Frame, f.start_ns[index], hash_frame(&f.frame(index))),
             };
+            let is_written = self.registered.as_mut().is_none_or(|declared| declared.stores_readings(id));
+            if !is_written && !refused {
+                self.account.rows_left_out += u64::from(audited);
+                continue;
+            }
             let side = if audited && !refused { Side::Required } else { Side::Allowed };
             let series = series.number(id, self.decoder, self.names)?;
             let (partition, offset) = (self.number, record.offset);
             self.book.add(&Entry { series, kind, time_ns, side, partition, offset, row, hash })?;
-            row += 1;
         }
         Ok((columns.rows() + rejects.len()) as u64)
     }

@@ -1,18 +1,21 @@
 //! The audit: proves by position that every record of the log is in the store or in the dead letters.
 //!
 //! It reads the log again, decodes it as the worker did, and matches every row with the store by identity and content:
-//! records in = decoded + dead-lettered; rows = distinct stored + duplicates + conflicts + rejected. The store is read
-//! while workers go on writing, so the log is read beyond the audited position too: rows there may be stored already.
+//! records in = decoded + dead-lettered; rows = distinct stored + duplicates + conflicts + rejected + left out. Left out are
+//! rows that the worker's rule does not write, and nothing else. The store is read while workers go on writing, so the log is
+//! read beyond the audited position too: rows there may be stored already.
 //!
 //! It decodes with the configuration of today. Where that differs from the one under which a record was processed, the two may
-//! decide differently: rows that a narrower range of times or fewer schemas refuse now have no dead letter, and do not add up.
-//! What has a dead letter counts as refused, whatever today's configuration makes of it.
+//! decide differently: rows that a narrower range of times or fewer schemas refuse now have no dead letter, and readings of
+//! sensors that were declared or taken out since are missing or unexplained; they do not add up. What has a dead letter counts
+//! as refused, whatever today's configuration makes of it.
 
 mod account;
 mod book;
 mod dead_letters;
 mod features;
 mod log;
+mod store;
 
 use std::{collections::HashMap, ops::Range};
 
@@ -23,14 +26,15 @@ pub use features::{FeatureAccount, FeatureAudit, FeatureFinding};
 use mantis_kafka::{Admin, ClientConfig};
 use mantis_pipeline::{Fault, TopicPartition};
 use mantis_schemas::{Frame, Series, SeriesId, SeriesInterner};
-use mantis_stores::raw::{RawReader, StoredFrame, StoredReading};
+use mantis_stores::raw::{StoredFrame, StoredReading};
+pub use store::{AuditedStore, RawRows, SlowReadings};
 
 use self::{
     book::{Book, Entry, Kind, Side, hash_frame, hash_reading},
     dead_letters::Refused,
     log::LogReader,
 };
-use crate::raw::RecordDecoder;
+use crate::{raw::RecordDecoder, sensors::Declared};
 
 const FINDINGS_MAX: usize = 100;
 const READINGS_PAGE: usize = 50_000;
@@ -68,30 +72,29 @@ struct Frontier {
     audited_to: i64,
 }
 
-/// Audits `group`, whose worker writes `topics` into `store`.
+/// Audits what a worker has written into its store.
 ///
 /// # Errors
 /// Log or store could not be read; what does not add up is no error but part of the account.
-pub async fn audit(
+pub async fn audit<S: AuditedStore>(
     client: &ClientConfig,
-    group: &str,
-    topics: &[&str],
-    store: &impl RawReader,
+    store: &S,
     mut decoder: RecordDecoder,
     series_max: usize,
 ) -> Result<Account, AuditError> {
     let admin = Admin::new(client)?;
     let mut account =
-        Account { store: "raw", cluster_id: admin.cluster_id().await?, group: group.to_owned(), ..Account::default() };
+        Account { store: S::NAME, cluster_id: admin.cluster_id().await?, group: S::GROUP.to_owned(), ..Account::default() };
     // First the positions, then the store, then the log's end: what the store has is then surely in the log that is read.
-    let frontiers = frontiers(&admin, group, topics, store, &mut account).await?;
+    let frontiers = frontiers(&admin, store, &mut account).await?;
     if frontiers.is_empty() {
-        return Err(AuditError::NoTopics(topics.join(", ")));
+        return Err(AuditError::NoTopics(S::TOPICS.join(", ")));
     }
     let mut names = Names { interner: SeriesInterner::new(series_max), series_max };
     let mut book = Book::new()?;
     enter_store(store, &mut names, &mut book).await?;
-    let letters = log::dead_letters(client, &admin, group, topics).await?;
+    let letters = log::dead_letters(client, &admin, S::GROUP, S::TOPICS).await?;
+    let mut registered = store.registered().map(|sensors| Declared::new(sensors.clone(), decoder.series()));
     for (index, frontier) in frontiers.iter().enumerate() {
         let (log_start, log_end) = admin.watermarks(&frontier.partition).await?;
         if log_start > frontier.log_start {
@@ -112,6 +115,7 @@ pub async fn audit(
             refused: letters.refused.get(&frontier.partition).unwrap_or(&none),
             letters_cut: letters.cut.contains(&*frontier.partition.topic),
             decoder: &mut decoder,
+            registered: registered.as_mut(),
             names: &mut names,
             book: &mut book,
             account: &mut account,
@@ -123,21 +127,11 @@ pub async fn audit(
     Ok(account)
 }
 
-async fn frontiers(
-    admin: &Admin,
-    group: &str,
-    topics: &[&str],
-    store: &impl RawReader,
-    account: &mut Account,
-) -> Result<Vec<Frontier>, AuditError> {
-    let ledger: HashMap<(String, i32), i64> = store
-        .ledger(&account.cluster_id, group)
-        .await?
-        .into_iter()
-        .map(|(topic, partition, next)| ((topic, partition), next))
-        .collect();
+async fn frontiers<S: AuditedStore>(admin: &Admin, store: &S, account: &mut Account) -> Result<Vec<Frontier>, AuditError> {
+    let ledger: HashMap<(String, i32), i64> =
+        store.ledger(&account.cluster_id).await?.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect();
     let mut frontiers = Vec::new();
-    for lag in admin.lag(group, topics).await? {
+    for lag in admin.lag(S::GROUP, S::TOPICS).await? {
         let (topic, number) = (lag.partition.topic.to_string(), lag.partition.partition);
         let committed = lag.committed.unwrap_or(0);
         let audited_to = ledger.get(&(topic.clone(), number)).copied().unwrap_or(committed);
@@ -182,7 +176,7 @@ impl Names {
     }
 }
 
-async fn enter_store(store: &impl RawReader, names: &mut Names, book: &mut Book) -> Result<(), AuditError> {
+async fn enter_store(store: &impl AuditedStore, names: &mut Names, book: &mut Book) -> Result<(), AuditError> {
     for series in store.series().await? {
         let id = names.number(&series)?;
         let stored =

@@ -6,7 +6,7 @@ use mantis_stores::ValueColumns;
 
 use crate::{
     decode::ValueDecoder,
-    sensors::{Declaration, Declared, SensorRegistry},
+    sensors::{Declared, SensorRegistry},
 };
 
 /// Decodes features and readings. Readings of a sensor that is not registered, or is too fast for this store, are no rows of
@@ -48,7 +48,7 @@ impl Decoder for SlowDecoder {
         };
         self.decoder.decode(record, into, rejects)?;
         if let ValueColumns::Readings(readings) = into {
-            retain(readings, before, |series| self.sensors.get(series).is_some_and(Declaration::stores_readings));
+            retain(readings, before, |series| self.sensors.stores_readings(series));
         }
         Ok(())
     }
@@ -75,6 +75,7 @@ mod tests {
     use mantis_schemas::topics;
 
     use super::*;
+    use crate::sensors::Declaration;
 
     fn declaration(sensor: &str, rate_hz: f64) -> Declaration {
         let toml = format!("asset = 'pump'\nsensor = '{sensor}'\nrate_hz = {rate_hz:?}");

@@ -5,20 +5,19 @@ use std::{io::Write, time::SystemTime};
 use anyhow::{Result, bail};
 use mantis_kafka::{
     ClientConfig,
-    letters::{self, Sent},
+    letters::{self, Filter, LETTERS_MAX, Sent},
 };
 use serde_json::json;
 
 use crate::{
-    cli::DlqFilter,
     exit::{Exit, Usage},
     output,
 };
 
 /// Sends what `filter` wants; exit code 3 when not all of it could be sent or looked at.
-pub async fn replay(client: &ClientConfig, filter: &DlqFilter, as_json: bool, out: &mut impl Write) -> Result<Exit> {
-    let found = letters::find(client, &super::wanted(filter)).await?;
-    if let (Some(position), true) = (&filter.position, found.is_empty()) {
+pub async fn replay(client: &ClientConfig, filter: &Filter, as_json: bool, out: &mut impl Write) -> Result<Exit> {
+    let found = letters::oldest(client, filter, LETTERS_MAX).await?;
+    if let (Some(position), true) = (&filter.position, found.records.is_empty()) {
         bail!(Usage(anyhow::anyhow!("there is no open dead letter of {position}: `mantis dlq list --all` lists what there is")));
     }
     let now_ms = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
@@ -35,7 +34,7 @@ pub async fn replay(client: &ClientConfig, filter: &DlqFilter, as_json: bool, ou
             writeln!(out, "  and {} more", failed - failures.len() as u64)?;
         }
         if let Some(more_from) = &found.more_from {
-            writeln!(out, "{}", super::more(more_from))?;
+            writeln!(out, "{}", super::text::more(more_from))?;
         }
     }
     Ok(if failed == 0 && found.more_from.is_none() { Exit::Done } else { Exit::Attention })

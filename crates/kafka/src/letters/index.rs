@@ -1,0 +1,234 @@
+//! What a search has met, collapsed by record and group.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use mantis_pipeline::{Record, TopicPartition};
+
+use super::{
+    Filter, Place,
+    record::{Refusal, RefusedRecord},
+};
+use crate::dead_letter::Origin;
+
+/// The records that a search has found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The records, in the order of the search.
+    pub records: Vec<RefusedRecord>,
+    /// Where letters were left out because there are more than the search holds: a search for the oldest from here on finds
+    /// them.
+    pub more_from: Option<Place>,
+}
+
+impl Found {
+    /// Where the letters lie.
+    pub(super) fn places(&self) -> BTreeMap<TopicPartition, BTreeSet<i64>> {
+        let mut places: BTreeMap<TopicPartition, BTreeSet<i64>> = BTreeMap::new();
+        for Refusal { place, .. } in self.records.iter().flat_map(|record| &record.refusals) {
+            places.entry(place.partition.clone()).or_default().insert(place.offset);
+        }
+        places
+    }
+}
+
+/// A letter or a mark, as it was met.
+#[derive(Clone, Debug)]
+pub(super) struct Met {
+    record: Place,
+    group: String,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Letter(Letter),
+    /// When the record was sent again, ms since the epoch.
+    Mark(i64),
+}
+
+#[derive(Clone, Debug)]
+struct Letter {
+    timestamp_ms: Option<i64>,
+    payload_bytes: usize,
+    refusal: Refusal,
+    has_reason: bool,
+}
+
+impl Met {
+    /// What lies at `place`, if `filter` asks for letters of its record.
+    pub(super) fn new(origin: &Origin, place: Place, letter: &Record<'_>, filter: &Filter) -> Option<Self> {
+        let record = Place { partition: origin.partition.clone(), offset: origin.offset };
+        if !filter.asks_for(&record) {
+            return None;
+        }
+        let what = origin.replayed_ms.map_or_else(
+            || {
+                What::Letter(Letter {
+                    timestamp_ms: origin.timestamp_ms,
+                    payload_bytes: letter.payload.map_or(0, <[u8]>::len),
+                    has_reason: filter.reason.as_ref().is_none_or(|code| has_code(origin, code)),
+                    refusal: Refusal::new(origin, place, letter.timestamp_ms),
+                })
+            },
+            What::Mark,
+        );
+        Some(Self { record, group: origin.group.clone(), what })
+    }
+}
+
+fn has_code(origin: &Origin, code: &str) -> bool {
+    let rows = origin.rows.iter().map(|refused| &refused.why);
+    origin.reason.iter().chain(rows).any(|why| why.code == code)
+}
+
+/// In which order letters are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
+/// The last letter of each record and group, and whether it was replayed.
+#[derive(Debug)]
+pub(super) struct Index {
+    order: Order,
+    letters_max: usize,
+    held: usize,
+    records: HashMap<Place, Vec<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    group: String,
+    letter: Option<Letter>,
+    replayed_ms: Option<i64>,
+}
+
+impl Index {
+    pub(super) fn new(order: Order, letters_max: usize) -> Self {
+        Self { order, letters_max, held: 0, records: HashMap::new() }
+    }
+
+    /// Takes note of what was met; false if it is new and there is no room.
+    #[must_use]
+    pub(super) fn add(&mut self, met: Met) -> bool {
+        let known = self.records.get_mut(&met.record).and_then(|known| known.iter_mut().find(|known| known.group == met.group));
+        match (known, met.what) {
+            (Some(known), What::Letter(letter)) if self.order == Order::OldestFirst => known.letter = Some(letter),
+            (Some(known), What::Letter(letter)) => {
+                known.letter.get_or_insert(letter);
+            }
+            (Some(known), What::Mark(ms)) if self.order == Order::OldestFirst => known.replayed_ms = Some(ms),
+            (Some(known), What::Mark(ms)) => {
+                known.replayed_ms.get_or_insert(ms);
+            }
+            // Of a letter that is gone, or lies before the search.
+            (None, What::Mark(_)) if self.order == Order::OldestFirst => {}
+            (None, what) if self.held < self.letters_max => {
+                let (letter, replayed_ms) = match what {
+                    What::Letter(letter) => (Some(letter), None),
+                    // Of a letter that is still to come.
+                    What::Mark(ms) => (None, Some(ms)),
+                };
+                self.held += 1;
+                self.records.entry(met.record).or_default().push(Known { group: met.group, letter, replayed_ms });
+            }
+            (None, _) => return false,
+        }
+        true
+    }
+
+    /// The records of the letters that `filter` wants.
+    pub(super) fn found(self, filter: &Filter, more_from: Option<Place>) -> Found {
+        let mut records: Vec<RefusedRecord> =
+            self.records.into_iter().filter_map(|(position, known)| record(position, known, filter)).collect();
+        records.sort_by_cached_key(RefusedRecord::age);
+        if self.order == Order::NewestFirst {
+            records.reverse();
+        }
+        Found { records, more_from }
+    }
+}
+
+fn record(position: Place, known: Vec<Known>, filter: &Filter) -> Option<RefusedRecord> {
+    let mut record = RefusedRecord { position, timestamp_ms: None, payload_bytes: 0, refusals: Vec::new() };
+    for Known { letter, replayed_ms, .. } in known {
+        let Some(letter) = letter.filter(|letter| letter.has_reason && (filter.all || replayed_ms.is_none())) else { continue };
+        (record.timestamp_ms, record.payload_bytes) = (letter.timestamp_ms, letter.payload_bytes);
+        record.refusals.push(Refusal { replayed_ms, ..letter.refusal });
+    }
+    record.sort();
+    (!record.refusals.is_empty()).then_some(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn met(place: i64, offset: i64, group: &str, replayed_ms: Option<i64>, filter: &Filter) -> Option<Met> {
+        let origin = Origin {
+            group: group.into(),
+            partition: TopicPartition::new("mantis.readings", 0),
+            offset,
+            timestamp_ms: None,
+            reason: None,
+            rows: Vec::new(),
+            replayed_ms,
+        };
+        let letter = Record { offset: place, timestamp_ms: Some(place), key: None, payload: Some(b"{") };
+        let place = Place { partition: TopicPartition::new("mantis.readings.dlq", 0), offset: place };
+        Met::new(&origin, place, &letter, filter)
+    }
+
+    /// Of letters of records 0, 1 (of two groups), 0 and 2, a mark for 1 of one group and a letter of 3, at offsets from 0 on.
+    fn found(order: Order, letters_max: usize, filter: &Filter) -> (Vec<(i64, Vec<i64>)>, Option<i64>) {
+        let log =
+            [(0, "a", None), (1, "a", None), (1, "b", None), (0, "a", None), (2, "a", None), (1, "a", Some(7)), (3, "a", None)];
+        let mut log: Vec<_> = (0..).zip(log).collect();
+        if order == Order::NewestFirst {
+            log.reverse();
+        }
+        let mut index = Index::new(order, letters_max);
+        let mut left_out = None;
+        for (place, (offset, group, replayed_ms)) in log {
+            let Some(met) = met(place, offset, group, replayed_ms, filter) else { continue };
+            if !index.add(met) {
+                left_out.get_or_insert(place);
+            }
+        }
+        let places = |record: &RefusedRecord| record.refusals.iter().map(|refusal| refusal.place.offset).collect();
+        let found = index.found(filter, None);
+        (found.records.iter().map(|record| (record.position.offset, places(record))).collect(), left_out)
+    }
+
+    #[test]
+    fn letters_collapse_by_record_and_replayed_ones_are_left_out() {
+        let oldest = (vec![(1, vec![2]), (0, vec![3]), (2, vec![4]), (3, vec![6])], None);
+        assert_eq!(found(Order::OldestFirst, 100, &Filter::default()), oldest);
+        let mut newest = oldest;
+        newest.0.reverse();
+        assert_eq!(found(Order::NewestFirst, 100, &Filter::default()), newest);
+    }
+
+    #[test]
+    fn a_record_that_two_groups_refused_is_one_with_both_whichever_was_replayed() {
+        let all = Filter { all: true, ..Filter::default() };
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            assert!(found(order, 100, &all).0.contains(&(1, vec![2, 1])));
+        }
+    }
+
+    #[test]
+    fn beyond_the_bound_the_oldest_or_the_newest_are_held_and_marks_still_count() {
+        let oldest = found(Order::OldestFirst, 3, &Filter::default());
+        assert_eq!(oldest, (vec![(1, vec![2]), (0, vec![3])], Some(4)));
+        let newest = found(Order::NewestFirst, 3, &Filter::default());
+        assert_eq!(newest, (vec![(3, vec![6]), (2, vec![4])], Some(3)), "the mark takes the third place");
+    }
+
+    #[test]
+    fn a_record_that_is_asked_for_by_position_is_found_beyond_the_bound() {
+        let filter = Filter { position: Some("mantis.readings/0/3".into()), ..Filter::default() };
+        assert_eq!(found(Order::OldestFirst, 1, &filter), (vec![(3, vec![6])], None));
+    }
+}
