@@ -156,8 +156,8 @@ impl Status {
         self.lock().clone()
     }
 
-    /// Notes that an attempt at `place` failed.
-    pub(crate) fn failed(&self, place: &str, state: State, error: &str) {
+    /// Notes that an attempt at `place` failed and will be made again; workers note so what they do beside the road.
+    pub fn failed(&self, place: &str, state: State, error: &str) {
         tracing::warn!(place, state = state.name(), error, "an attempt failed and will be made again");
         let now = SystemTime::now();
         let mut snapshot = self.lock();
@@ -175,7 +175,7 @@ impl Status {
     }
 
     /// Notes that `place` is well again.
-    pub(crate) fn recovered(&self, place: &str) {
+    pub fn recovered(&self, place: &str) {
         let mut snapshot = self.lock();
         if snapshot.troubles.remove(place).is_some() {
             tracing::info!(place, "works again");

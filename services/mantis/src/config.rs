@@ -16,6 +16,7 @@ const ENV_PREFIX: &str = "MANTIS__";
 const FILE: &str = "mantis.toml";
 const WINDOW_NS_MAX: i64 = 366 * 86_400 * 1_000_000_000;
 const LATENESS_S_MAX: u64 = 31 * 86_400;
+const STATE_BYTES: std::ops::RangeInclusive<usize> = 1 << 20..=1 << 40;
 /// Windows of one length that a sensor may hold open.
 const WINDOWS_KEPT_MAX: u64 = 100_000;
 
@@ -118,6 +119,8 @@ pub struct Features {
     pub lateness_s: u64,
     /// Samples that a sensor's windows keep; of more they keep moments.
     pub samples_max: usize,
+    /// Bytes that the state of all sensors may take; then no more readings are taken.
+    pub state_bytes_max: usize,
     /// Silence of a sensor after which its open windows are published early.
     pub idle_ms: u64,
     /// Longest time between two snapshots of a partition's state.
@@ -198,7 +201,7 @@ impl Default for Decode {
 impl Default for Features {
     fn default() -> Self {
         let windows = ["10s", "1m"].map(str::to_owned).to_vec();
-        Self { windows, lateness_s: 120, samples_max: 16_384, idle_ms: 2_000, snapshot_s: 30 }
+        Self { windows, lateness_s: 120, samples_max: 16_384, state_bytes_max: 1 << 30, idle_ms: 2_000, snapshot_s: 30 }
     }
 }
 
@@ -295,6 +298,10 @@ impl Features {
         }
         if !(64..=1 << 20).contains(&self.samples_max) {
             bail!("features.samples_max = {} is out of range: use 64 to {}", self.samples_max, 1 << 20);
+        }
+        if !STATE_BYTES.contains(&self.state_bytes_max) {
+            let (least, most) = (STATE_BYTES.start(), STATE_BYTES.end());
+            bail!("features.state_bytes_max = {} is out of range: use {least} to {most}", self.state_bytes_max);
         }
         if !(100..=3_600_000).contains(&self.idle_ms) {
             bail!("features.idle_ms = {} is out of range: use 100 to 3600000", self.idle_ms);

@@ -43,7 +43,8 @@ pub struct Site {
 impl Site {
     /// Where nothing has run yet.
     pub fn new(config: &Config, client: ClientConfig, cluster_id: String) -> Self {
-        Self { client, cluster_id, cache: parts::cache(config), features: Watch::default() }
+        let features = Watch::new(config.features.state_bytes_max);
+        Self { client, cluster_id, cache: parts::cache(config), features }
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use mantis_pipeline::{Snapshot, State, Status, TopicPartition};
+use mantis_workers::features::{StateAccount, StateSize};
 use serde::{Deserialize, Serialize};
 
 use crate::output::{grouped, table};
@@ -31,6 +32,9 @@ pub struct WorkerReport {
     pub last_error: Option<ErrorReport>,
     pub last_commit: Option<Timestamp>,
     pub held_bytes: usize,
+    /// Of the features worker: what it holds of sensors, and where it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_state: Option<StateAccount>,
     pub topics: Vec<TopicReport>,
 }
 
@@ -207,6 +211,7 @@ impl Watched {
             last_error: snapshot.last_error.clone().map(|(error, at)| ErrorReport { error, at: timestamp(at) }),
             last_commit: snapshot.last_commit.map(timestamp),
             held_bytes: snapshot.held_bytes,
+            feature_state: None,
             topics,
         }
     }
@@ -237,6 +242,9 @@ pub fn show(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<()> {
     }
     table(out, &header, &rows)?;
     for worker in workers {
+        if let Some(state) = worker.feature_state.as_ref().filter(|state| state.size.sensors > 0) {
+            show_state(state, out)?;
+        }
         if worker.state != "running" {
             writeln!(out, "{} is {} since {}", worker.name, worker.state, seconds(worker.since))?;
         }
@@ -259,6 +267,15 @@ pub fn show(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn show_state(state: &StateAccount, out: &mut impl Write) -> io::Result<()> {
+    let StateSize { sensors, open_windows, samples, bytes } = state.size;
+    let [sensors, windows, samples] = [sensors, open_windows, samples].map(|count| grouped(count as u64));
+    let [held, most] = [bytes, state.bytes_max].map(|bytes| grouped((bytes / 1_000_000) as u64));
+    let newest = state.snapshots.iter().filter_map(|snapshot| Timestamp::from_millisecond(snapshot.written_ms).ok()).max();
+    let kept = newest.map_or_else(|| "no snapshot yet".into(), |at| format!("newest snapshot {}", seconds(at)));
+    writeln!(out, "features holds {sensors} sensors, {windows} open windows, {samples} samples: {held} of {most} MB; {kept}")
 }
 
 fn stored(topic: &mantis_pipeline::TopicStatus) -> u64 {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use mantis_kafka::Admin;
 use mantis_pipeline::TopicPartition;
 use mantis_telemetry::{Readiness, Role};
-use mantis_workers::features::Watch;
+use mantis_workers::features::{GROUP, Watch};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,11 @@ impl State {
         partitions.dedup();
         let ends = timeout(LAG_WAIT, self.admin.log_ends(&partitions)).await;
         let ends: HashMap<TopicPartition, i64> = ends.ok().and_then(Result::ok).unwrap_or_default().into_iter().collect();
-        self.watched.iter().map(|worker| worker.report(&ends)).collect()
+        let mut reports: Vec<_> = self.watched.iter().map(|worker| worker.report(&ends)).collect();
+        for report in reports.iter_mut().filter(|report| report.group == GROUP) {
+            report.feature_state = Some(self.features.state());
+        }
+        reports
     }
 }
 
@@ -132,6 +136,6 @@ impl Role for State {
     }
 
     fn metrics(&self) -> String {
-        self.metrics.text(&self.watched, &self.features.counts())
+        self.metrics.text(&self.watched, &self.features.counts(), &self.features.state())
     }
 }

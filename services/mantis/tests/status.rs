@@ -34,6 +34,57 @@ fn a_worker_whose_partitions_another_member_has_taken_says_so() {
     up.stop();
 }
 
+#[test]
+fn what_the_features_worker_holds_and_where_it_is_kept_is_in_status_and_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), &[("MANTIS__FEATURES__STATE_BYTES_MAX", "2000000")]);
+    let records: Vec<OutRecord> = (0..3)
+        .map(|number| OutRecord {
+            topic: Arc::from(topics::READINGS),
+            partition: Some(1),
+            payload: Some(
+                format!(r#"{{"asset":"pump-{}","sensor":"flow","time":"2026-01-01T00:00:0{number}Z","value":1}}"#, number % 2)
+                    .into_bytes(),
+            ),
+            ..OutRecord::default()
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        for delivered in producer.send_all(&records).await {
+            delivered.unwrap();
+        }
+    });
+    let state = |up: &Up| {
+        let workers = up.status()["workers"].as_array().unwrap().clone();
+        workers.into_iter().find(|worker| worker["name"] == "features").unwrap()["feature_state"].clone()
+    };
+    up.wait_until("in a snapshot", |up| state(up)["snapshots"][0]["offset"] == 3);
+    let held = state(&up);
+    assert_eq!((&held["sensors"], &held["open_windows"], &held["samples"]), (&2.into(), &4.into(), &3.into()), "{held}");
+    assert_eq!((&held["bytes_max"], &held["snapshots"][0]["partition"]), (&2_000_000.into(), &1.into()), "{held}");
+    let (_, metrics) = up.http_get("/metrics").unwrap();
+    for line in [
+        "mantis_feature_sensors 2".to_owned(),
+        "mantis_feature_open_windows 4".to_owned(),
+        "mantis_feature_samples 3".to_owned(),
+        format!("mantis_feature_state_bytes {}", held["bytes"]),
+        "mantis_feature_state_bytes_max 2000000".to_owned(),
+        "mantis_feature_snapshots_total{result=\"failed\"} 0".to_owned(),
+        "mantis_feature_snapshot_offset{partition=\"1\"} 3".to_owned(),
+        format!(
+            "mantis_feature_snapshot_timestamp_seconds{{partition=\"1\"}} {}",
+            held["snapshots"][0]["written_ms"].as_i64().unwrap() / 1_000
+        ),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
+    }
+    let text = String::from_utf8(run(folder.path(), &["status"], 0).stdout).unwrap();
+    assert!(text.contains("features holds 2 sensors, 4 open windows, 3 samples: 0 of 2 MB; newest snapshot 20"), "{text}");
+    up.stop();
+}
+
 /// The segment files of a partition number, of every topic.
 fn segments(up: &Up, partition: i32) -> Vec<PathBuf> {
     let topics = std::fs::read_dir(up.data_dir.join("broker/topics")).unwrap();

@@ -107,6 +107,9 @@ where
         for ((owner, assigned), start) in asked.into_iter().zip(starts) {
             if self.owned(&owner) {
                 self.position(owner, assigned, start);
+            } else {
+                // It was given up before the sink had taken it over.
+                self.ends.sink.release(std::slice::from_ref(&owner.partition));
             }
         }
         Ok(())

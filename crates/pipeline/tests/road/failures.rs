@@ -406,6 +406,24 @@ async fn a_partition_that_cannot_be_read_for_now_is_a_trouble_by_its_name_until_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_sink_takes_over_for_an_ownership_that_has_ended_meanwhile_is_released_before_the_next_one() {
+    let scene = Scene::new(Keeps::Nothing);
+    // The sink takes its time.
+    scene.world.state().chances.write_stall = 1_000;
+    let worker = scene.worker();
+    let reads = |reading: Reading| {
+        let status = worker.status.snapshot();
+        status.topics.contains_key("a") && partition(&status).reading == reading
+    };
+    scene.until("the sink is asked", || reads(Reading::Starting)).await;
+    scene.world.fence(worker.number);
+    scene.until("it is owned again and read", || reads(Reading::Reading)).await;
+    assert_eq!(scene.world.state().taken_over[&(worker.number, scene.a.clone())], 1);
+    scene.world.heal();
+    scene.ends_well(worker).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ledger_ahead_of_the_commit_is_where_reading_starts_and_the_commit_follows() {
     let scene = Scene::new(Keeps::Ledger);
     scene.produce(0, 20);

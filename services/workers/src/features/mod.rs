@@ -5,6 +5,8 @@
 //! their batches, other sensors or restarts; a reading that is too late is a dead letter, never silence; what it emits again
 //! after a crash has the same figures and ranks, so stores take it as it was.
 //!
+//! Its state is bounded over all sensors: at the bound it takes no more readings, which wait in the log.
+//!
 //! Its state is a snapshot in a compacted topic. The group's offset follows it: a commit never lies ahead of the snapshot that
 //! covers it, and that never ahead of the rows emitted before it.
 
@@ -13,16 +15,19 @@ mod decode;
 mod emit;
 mod frames;
 mod offline;
+mod owned;
 mod partition;
 mod partitioner;
 mod recompute;
 mod samples;
 mod sensor;
 mod sink;
+mod size;
 mod snapshot;
 mod state_topic;
 #[cfg(test)]
 mod tests;
+mod times;
 mod traces;
 mod watch;
 
@@ -37,7 +42,8 @@ pub(crate) use offline::Offline;
 pub use partition::Counts;
 pub use recompute::Recomputed;
 pub use sensor::Irregular;
-pub use watch::{SENSORS_MAX, SensorAccount, Watch};
+pub use size::StateSize;
+pub use watch::{SENSORS_MAX, SensorAccount, SnapshotAccount, StateAccount, Watch};
 
 use crate::{
     WorkerError,
@@ -55,6 +61,10 @@ const LANES: usize = 4_096;
 /// Rows of a batch at most: where many sensors end a window at the same time, each gives a feature of some 300 bytes per
 /// length of window.
 const BATCH_ROWS_MAX: usize = 4_096;
+/// Bytes of a batch at most: that many rows are less, frames are more.
+const BATCH_BYTES_MAX: usize = 2 << 20;
+/// Bytes of records and rows under way at most: the memory is for the state.
+const HELD_BYTES_MAX: usize = 32 << 20;
 
 /// The parts of a features worker.
 pub struct Worker {
@@ -66,7 +76,7 @@ pub struct Worker {
     pub config: FeatureConfig,
     /// What is declared of sensors that send frames.
     pub sensors: SensorRegistry,
-    /// Shows others what it has.
+    /// Shows others what it has, and bounds it.
     pub watch: Watch,
     /// Turns records into rows.
     pub decoder: RecordDecoder,
@@ -91,7 +101,8 @@ impl Worker {
             snapshots: state_topic::StateTopic::new(client.clone(), producer.clone(), cluster_id).await?,
             emitter: emitter.clone(),
             frames: Arc::new(Mutex::new(frames::FrameWindows::new(sensors))),
-            partitions: watch.0,
+            owned: watch.0,
+            status: status.clone(),
         });
         // These go on while the road flushes at its end.
         let (stop, sending) = (Shutdown::new(), producer.clone());
@@ -101,7 +112,13 @@ impl Worker {
         });
         let (looks, looks_until) = (sink.clone(), stop.clone());
         let looking = ending_with(shutdown.clone(), async move { looks.run(looks_until).await });
-        let limits = Limits { lanes_max: LANES, rows_max: limits.rows_max.min(BATCH_ROWS_MAX), ..limits };
+        let limits = Limits {
+            lanes_max: LANES,
+            rows_max: limits.rows_max.min(BATCH_ROWS_MAX),
+            bytes_max: limits.bytes_max.min(BATCH_BYTES_MAX),
+            held_bytes_max: limits.held_bytes_max.min(HELD_BYTES_MAX),
+            ..limits
+        };
         let road = Road { client: &client, group: GROUP, topics: &TOPICS, limits, status };
         let ended = road.run(decode::FeatureDecoder(decoder), sink, shutdown).await;
         stop.cancel();

@@ -6,9 +6,12 @@ use mantis_schemas::{Feature, Quality, ReadingColumns, Series, SeriesId};
 use serde::Serialize;
 
 use super::{
-    FeatureConfig, SensorAccount, partitioner,
+    FeatureConfig, SensorAccount, StateSize, partitioner,
     sensor::{SensorState, Taken},
 };
+
+/// What a sensor takes besides its name, its samples and its windows.
+pub(super) const SENSOR_BYTES: usize = size_of::<Sensor>() + size_of::<Series>();
 
 /// A row and whose it is.
 pub(super) type Published = (Arc<Series>, Feature);
@@ -37,6 +40,7 @@ pub(super) struct PartitionState {
     /// Number and own position of the partition among those of its topic.
     placement: Option<(i32, usize)>,
     pub(super) counts: Counts,
+    size: StateSize,
 }
 
 #[derive(Debug)]
@@ -44,6 +48,8 @@ struct Sensor {
     series: Arc<Series>,
     state: SensorState,
     listed: bool,
+    /// True while a batch is taken that has readings of it: its size is not among that of the partition then.
+    in_batch: bool,
     /// When its last reading came, for idleness alone.
     touched: Instant,
     misplaced: bool,
@@ -99,6 +105,11 @@ impl PartitionState {
         self.list(index);
     }
 
+    /// What all of it takes.
+    pub(super) fn size(&self) -> StateSize {
+        self.size
+    }
+
     /// All sensors.
     pub(super) fn sensors(&self) -> impl ExactSizeIterator<Item = (&Series, &SensorState)> {
         self.sensors.iter().map(|sensor| (&*sensor.series, &sensor.state))
@@ -139,12 +150,14 @@ impl PartitionState {
                     None => continue,
                 },
             };
-            if last.map(|(_, index)| index) != Some(index) {
-                touched.push(index);
-                last = Some((series, index));
-            }
+            last = Some((series, index));
             let (time_ns, value, quality) = (readings.time_ns[row], readings.value[row], readings.quality[row]);
             let sensor = &mut self.sensors[index as usize];
+            if !sensor.in_batch {
+                sensor.in_batch = true;
+                self.size -= sensor.size();
+                touched.push(index);
+            }
             let taken = sensor.state.take(config, time_ns, value, quality, offsets[row]);
             self.counts.readings += 1;
             self.counts.misplaced += u64::from(sensor.misplaced);
@@ -169,13 +182,13 @@ impl PartitionState {
             let series = &sensor.series;
             sensor.state.make_room(config, processed_ms, |row| published.push((series.clone(), row)));
         }
-        touched.sort_unstable();
-        touched.dedup();
         for index in touched {
             let sensor = &mut self.sensors[index as usize];
             sensor.touched = now;
             let series = &sensor.series;
             sensor.state.publish(config, false, processed_ms, |row| published.push((series.clone(), row)));
+            sensor.in_batch = false;
+            self.size += sensor.size();
             self.list(index);
         }
         late
@@ -190,15 +203,17 @@ impl PartitionState {
         rows_max: usize,
         published: &mut Vec<Published>,
     ) {
-        let sensors = &mut self.sensors;
+        let (sensors, size) = (&mut self.sensors, &mut self.size);
         self.changed.retain(|index| {
             let Some(sensor) = sensors.get_mut(*index as usize) else { return false };
             if sensor.touched > silent_since || published.len() >= rows_max {
                 return true;
             }
             sensor.listed = false;
+            *size -= sensor.size();
             let series = &sensor.series;
             sensor.state.publish(config, true, processed_ms, |row| published.push((series.clone(), row)));
+            *size += sensor.size();
             false
         });
     }
@@ -214,7 +229,11 @@ impl PartitionState {
         }
         let name = names.get(series.index())?;
         let index = match self.by_name.remove(name) {
-            Some(index) => index,
+            Some(index) => {
+                // One copy of the name for the process.
+                self.sensors[index as usize].series = name.clone();
+                index
+            }
             None => self.add(name.clone(), SensorState::default()),
         };
         if self.by_series.len() <= series.index() {
@@ -228,7 +247,9 @@ impl PartitionState {
         let misplaced = self
             .placement
             .is_some_and(|(number, partitions)| partitioner::partition(series.asset.as_bytes(), partitions) != number);
-        self.sensors.push(Sensor { series, state, listed: false, touched: Instant::now(), misplaced });
+        let sensor = Sensor { series, state, listed: false, in_batch: false, touched: Instant::now(), misplaced };
+        self.size += sensor.size();
+        self.sensors.push(sensor);
         self.sensors.len() as u32 - 1
     }
 
@@ -237,6 +258,18 @@ impl PartitionState {
         if !sensor.listed && sensor.state.has_news() {
             sensor.listed = true;
             self.changed.push(index);
+        }
+    }
+}
+
+impl Sensor {
+    fn size(&self) -> StateSize {
+        let Series { asset, sensor } = &*self.series;
+        StateSize {
+            sensors: 1,
+            open_windows: self.state.open.len(),
+            samples: self.state.samples.len(),
+            bytes: SENSOR_BYTES + asset.len() + sensor.len() + self.state.bytes(),
         }
     }
 }

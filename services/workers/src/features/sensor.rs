@@ -26,7 +26,7 @@ pub(super) enum Taken {
 }
 
 /// A sensor's state. What it says depends on the sensor's own readings alone, and within the lateness not on their order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct SensorState {
     pub(super) samples: Samples,
     /// Time of the newest reading.
@@ -98,8 +98,9 @@ impl Default for SensorState {
 }
 
 impl SensorState {
-    /// The state that a snapshot holds.
+    /// The state that a snapshot holds, without what is not needed any more.
     pub(super) fn restored(
+        config: &FeatureConfig,
         samples: Samples,
         watermark_ns: i64,
         kept_from_ns: i64,
@@ -108,7 +109,16 @@ impl SensorState {
     ) -> Self {
         let not_final = open.iter().filter(|open| open.published != Published::Final);
         let next_end_ns = not_final.map(end_of).min().unwrap_or(i64::MAX);
-        Self { samples, watermark_ns, kept_from_ns, open, next_end_ns, irregular }
+        let mut state = Self { samples, watermark_ns, kept_from_ns, open, next_end_ns, irregular };
+        // Lateness or windows may be shorter than they were.
+        state.retire(config);
+        state
+    }
+
+    /// Memory that was allocated for it.
+    pub(super) fn bytes(&self) -> usize {
+        let folded = self.open.iter().filter(|open| open.folded.is_some()).count();
+        self.samples.bytes() + self.open.capacity() * size_of::<Open>() + folded * size_of::<Folded>()
     }
 
     /// Takes a reading of the record at `offset`.
@@ -218,18 +228,18 @@ impl SensorState {
 
     /// Folds the older half of the samples into the moments of their windows.
     fn fold_older_half(&mut self, config: &FeatureConfig) {
-        let Some(&to_ns) = self.samples.times_ns().get(self.samples.len() / 2) else { return };
+        let Some(to_ns) = self.samples.time_ns(self.samples.len() / 2) else { return };
         for window_ns in &config.windows_ns {
             let mut next = 0;
-            while let Some(time_ns) = self.samples.times_ns().get(next).copied().filter(|time_ns| *time_ns < to_ns) {
+            while let Some(time_ns) = self.samples.time_ns(next).filter(|time_ns| *time_ns < to_ns) {
                 let end_ns = end_of(self.window(*window_ns, time_ns));
-                next = self.samples.times_ns().partition_point(|time_ns| *time_ns < end_ns).max(next + 1);
+                next = self.samples.before(end_ns).max(next + 1);
             }
         }
         let samples = &self.samples;
         for open in &mut self.open {
             let slice = samples.between(open.start_ns, end_of(open).min(to_ns));
-            if slice.times_ns.is_empty() {
+            if slice.is_empty() {
                 continue;
             }
             let folded = open.folded.get_or_insert_default();
@@ -249,7 +259,7 @@ fn row(samples: &Samples, open: &Open, processed_ms: i64) -> Feature {
     match &open.folded {
         None => {
             features = if bad == 0 {
-                ScalarFeatures::of(slice.values)
+                ScalarFeatures::of(slice.values())
             } else {
                 ScalarFeatures::of(&slice.usable().map(|(_, value)| value).collect::<Vec<_>>())
             };

@@ -1,22 +1,24 @@
 //! The end of the features worker's road: rows go into the state, figures come out of it.
 
 use std::{
-    collections::HashMap,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
-use mantis_pipeline::{Assigned, Durable, Fault, Moved, Outcome, Part, Reason, Shutdown, Sink, Span, Start, TopicPartition};
+use mantis_pipeline::{
+    Assigned, Durable, Fault, Moved, Outcome, Part, Reason, Shutdown, Sink, Span, Start, Status, TopicPartition,
+};
 use mantis_schemas::{FrameColumns, ReadingColumns, SeriesTable, topics};
 use mantis_stores::raw::RawColumns;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Counts, FeatureConfig,
+    FeatureConfig, StateSize,
     decode::FeatureInput,
     emit::{Emission, Emitter},
     frames::FrameWindows,
+    owned::{Held, Owned, Progress},
     partition::{Batch, PartitionState, Published},
     state_topic::StateTopic,
     traces::Traces,
@@ -44,34 +46,8 @@ pub(super) struct FeatureSink {
     pub(super) snapshots: StateTopic,
     pub(super) emitter: Arc<Emitter>,
     pub(super) frames: Arc<Mutex<FrameWindows>>,
-    pub(super) partitions: Arc<Partitions>,
-}
-
-/// The partitions that are owned.
-pub(super) type Partitions = Mutex<HashMap<TopicPartition, Arc<Held>>>;
-
-/// A partition that is owned.
-#[derive(Debug)]
-pub(super) struct Held {
-    number: i32,
-    state: tokio::sync::Mutex<Progress>,
-    /// Where the newest snapshot lies.
-    durable: std::sync::atomic::AtomicI64,
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug)]
-struct Progress {
-    state: PartitionState,
-    /// Everything before it is in the state, and what was refused of it has its dead letters.
-    next: i64,
-    /// The end of a batch whose rows are in the state and whose dead letters are still on their way: no snapshot may begin here.
-    unsettled: Option<i64>,
-    /// Rows that were emitted from it, by the emitter's count.
-    emitted: u64,
-    last_write: Instant,
-    last_snapshot: Instant,
-    traces: Traces,
+    pub(super) owned: Arc<Owned>,
+    pub(super) status: Arc<Status>,
 }
 
 impl FeatureSink {
@@ -87,13 +63,11 @@ impl FeatureSink {
                 () = stop.cancelled() => return Ok(()),
                 _ = ticks.tick() => {}
             }
-            let held: Vec<_> = self.held().values().cloned().collect();
-            for partition in held {
-                if let Err(fault) = self.look_after(&partition).await {
-                    if matches!(fault, Fault::Fatal { .. }) {
-                        return Err(fault);
-                    }
-                    tracing::warn!(partition = partition.number, %fault, "the state could not be looked after; tried again");
+            for held in self.owned.all() {
+                match self.look_after(&held).await {
+                    Err(fault @ Fault::Fatal { .. }) => return Err(fault),
+                    // The status tells of it, and it is tried again.
+                    Err(Fault::Retry { .. } | Fault::Credentials { .. }) | Ok(()) => {}
                 }
             }
         }
@@ -101,12 +75,13 @@ impl FeatureSink {
 
     async fn look_after(&self, held: &Held) -> Result<(), Fault> {
         // A partition that is being written to is looked after next time.
-        let Ok(mut progress) = held.state.try_lock() else { return Ok(()) };
+        let Ok(mut progress) = held.progress.try_lock() else { return Ok(()) };
         let now = Instant::now();
         // What finds no room is looked for again.
         if let Some(silent_since) = now.checked_sub(self.config.idle).filter(|_| self.emitter.has_room()) {
             let mut published = Vec::new();
             progress.state.publish_idle(&self.config, silent_since, now_ms(), IDLE_ROWS_MAX, &mut published);
+            held.note(&progress.state);
             self.emit(&mut progress, published);
         }
         let since_snapshot = now.duration_since(progress.last_snapshot);
@@ -130,21 +105,35 @@ impl FeatureSink {
 
     /// Writes a snapshot, if there is news. The partition takes no rows meanwhile, so that it costs no second copy.
     async fn snapshot(&self, held: &Held, progress: &mut Progress) -> Result<(), Fault> {
-        use std::sync::atomic::Ordering;
-        if progress.unsettled.is_some() || progress.next <= held.durable.load(Ordering::Acquire) {
+        if progress.unsettled.is_some() || progress.next <= held.durable() {
             return Ok(());
         }
         let acknowledged = self.emitter.acknowledged(progress.emitted);
-        self.snapshots.store(held.number, progress.next, &progress.state, acknowledged).await?;
-        held.durable.store(progress.next, Ordering::Release);
-        Ok(())
+        let number = held.partition.partition;
+        let ended = self.snapshots.store(number, progress.next, &progress.state, acknowledged).await;
+        self.owned.note_snapshot(held, progress.next, now_ms(), &ended, &self.status);
+        ended
+    }
+
+    async fn load_all(&self, assigned: &[Assigned]) -> Result<Vec<Start>, Fault> {
+        let mut starts = Vec::with_capacity(assigned.len());
+        for assigned in assigned {
+            if &*assigned.partition.topic != topics::READINGS {
+                starts.push(Start::Committed);
+                continue;
+            }
+            let held = self.load(assigned).await?;
+            starts.push(Start::At(held.durable()));
+            self.owned.add(held);
+        }
+        Ok(starts)
     }
 
     async fn load(&self, assigned: &Assigned) -> Result<Held, Fault> {
         let number = assigned.partition.partition;
         let mut state = PartitionState::new(number, self.snapshots.partitions);
-        let mut next = assigned.log_start;
-        match self.snapshots.load(&self.config, number).await? {
+        let (mut next, mut snapshot_ms) = (assigned.log_start, None);
+        match self.snapshots.load(&self.config, number, |loaded| self.owned.room(loaded)).await? {
             Some(loaded) => {
                 let (found, now) = (loaded.manifest.partitions, self.snapshots.partitions);
                 if found != now {
@@ -172,8 +161,7 @@ impl FeatureSink {
                         ),
                     });
                 }
-                loaded.sensors.into_iter().for_each(|(series, sensor)| state.restore(series, sensor));
-                next = offset;
+                (state, next, snapshot_ms) = (loaded.state, offset, Some(loaded.written_ms));
             }
             None if assigned.log_start > 0 && assigned.committed.is_some_and(|committed| committed > assigned.log_start) => {
                 return Err(Fault::Fatal {
@@ -197,19 +185,19 @@ impl FeatureSink {
         let now = Instant::now();
         let progress =
             Progress { state, next, unsettled: None, emitted: 0, last_write: now, last_snapshot: now, traces: Traces::default() };
-        Ok(Held { number, state: tokio::sync::Mutex::new(progress), durable: next.into(), counts: Mutex::default() })
+        Ok(Held::new(assigned.partition.clone(), progress, snapshot_ms))
     }
 
     async fn take(&self, span: &Span, readings: &ReadingColumns, part: &Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
         let FeatureInput { offsets, traces, .. } = part.columns;
-        let held = self.held().get(&span.partition).cloned();
-        let Some(held) = held else {
+        let Some(held) = self.owned.find(&span.partition) else {
             return Err(Fault::retry(format!("{} is not held any more", span.partition)));
         };
-        let mut progress = held.state.lock().await;
+        let mut progress = held.progress.lock().await;
         if let Some(at) = self.elsewhere(&held, &mut progress, span).await? {
             return Ok(Outcome::Moved(vec![(span.partition.clone(), at)]));
         }
+        self.owned.room(StateSize::default())?;
         // Nothing fails behind this line, so no row is taken twice.
         self.emitter.room().await?;
         let mut published = Vec::new();
@@ -221,7 +209,7 @@ impl FeatureSink {
         self.emit(&mut progress, published);
         progress.last_write = Instant::now();
         let counts = progress.state.counts;
-        let before = std::mem::replace(&mut *held.counts.lock().unwrap_or_else(PoisonError::into_inner), counts);
+        let before = held.note(&progress.state);
         let duplicates = (counts.duplicates - before.duplicates) as usize;
         let conflicts = (counts.conflicts - before.conflicts) as usize;
         let advanced = part.last && late.is_empty();
@@ -242,15 +230,13 @@ impl FeatureSink {
     /// worthless: the snapshot is loaded again.
     async fn elsewhere(&self, held: &Held, progress: &mut Progress, span: &Span) -> Result<Option<i64>, Fault> {
         if progress.unsettled.is_some() {
-            let log_start = progress.next.min(held.durable.load(std::sync::atomic::Ordering::Acquire));
-            let assigned = Assigned {
-                partition: span.partition.clone(),
-                committed: None,
-                log_start: log_start.min(span.from),
-                log_end: i64::MAX,
-            };
-            *progress = self.load(&assigned).await?.state.into_inner();
-            *held.counts.lock().unwrap_or_else(PoisonError::into_inner) = Counts::default();
+            // First it goes: it would stand beside the one that is loaded.
+            progress.state = PartitionState::new(held.partition.partition, self.snapshots.partitions);
+            held.note(&progress.state);
+            let log_start = progress.next.min(held.durable()).min(span.from);
+            let assigned = Assigned { partition: span.partition.clone(), committed: None, log_start, log_end: i64::MAX };
+            *progress = self.load(&assigned).await?.progress.into_inner();
+            held.note(&progress.state);
         }
         Ok((progress.next != span.from).then_some(progress.next))
     }
@@ -281,21 +267,6 @@ impl FeatureSink {
             .await
             .map_err(|error| Fault::retry(format!("the figures of frames were cut off ({error})")))
     }
-
-    fn held(&self) -> MutexGuard<'_, HashMap<TopicPartition, Arc<Held>>> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Held {
-    pub(super) fn counts(&self) -> Counts {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks at the state while nothing is written to it.
-    pub(super) async fn look<T>(&self, look: impl FnOnce(&PartitionState) -> T) -> T {
-        look(&self.state.lock().await.state)
-    }
 }
 
 impl Sink for FeatureSink {
@@ -312,17 +283,12 @@ impl Sink for FeatureSink {
                 ),
             });
         }
-        let mut starts = Vec::with_capacity(assigned.len());
-        for assigned in assigned {
-            if &*assigned.partition.topic != topics::READINGS {
-                starts.push(Start::Committed);
-                continue;
-            }
-            let held = self.load(assigned).await?;
-            starts.push(Start::At(held.durable.load(std::sync::atomic::Ordering::Acquire)));
-            self.held().insert(assigned.partition.clone(), Arc::new(held));
+        let starts = self.load_all(assigned).await;
+        if starts.is_err() {
+            // All of them are asked for again.
+            self.release(&assigned.iter().map(|assigned| assigned.partition.clone()).collect::<Vec<_>>());
         }
-        Ok(starts)
+        starts
     }
 
     async fn write(&self, part: Part<'_, FeatureInput>) -> Result<Outcome, Fault> {
@@ -337,9 +303,8 @@ impl Sink for FeatureSink {
 
     async fn advance(&self, spans: &[Span]) -> Result<Option<Vec<Moved>>, Fault> {
         for span in spans {
-            let held = self.held().get(&span.partition).cloned();
-            let Some(held) = held else { continue };
-            let mut progress = held.state.lock().await;
+            let Some(held) = self.owned.find(&span.partition) else { continue };
+            let mut progress = held.progress.lock().await;
             let settles = progress.unsettled.is_none_or(|end| end == span.next);
             if progress.next == span.from && settles {
                 progress.next = span.next;
@@ -352,8 +317,7 @@ impl Sink for FeatureSink {
     }
 
     fn durable(&self, partition: &TopicPartition, done: i64) -> Durable {
-        let durable = |held: &Arc<Held>| held.durable.load(std::sync::atomic::Ordering::Acquire);
-        Durable::To(self.held().get(partition).map_or(done, durable))
+        Durable::To(self.owned.find(partition).map_or(done, |held| held.durable()))
     }
 
     fn gap(&self, span: &Span) -> Result<(), Fault> {
@@ -371,17 +335,15 @@ impl Sink for FeatureSink {
 
     async fn flush(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
         for partition in partitions {
-            let held = self.held().get(partition).cloned();
-            if let Some(held) = held {
-                self.snapshot(&held, &mut *held.state.lock().await).await?;
+            if let Some(held) = self.owned.find(partition) {
+                self.snapshot(&held, &mut *held.progress.lock().await).await?;
             }
         }
         Ok(())
     }
 
     fn release(&self, partitions: &[TopicPartition]) {
-        let mut held = self.held();
-        partitions.iter().for_each(|partition| drop(held.remove(partition)));
+        self.owned.release(partitions, &self.status);
     }
 }
 

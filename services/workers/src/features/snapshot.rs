@@ -142,7 +142,7 @@ fn take_sensor(config: &FeatureConfig, bytes: &mut &[u8]) -> Option<(Series, Sen
         let quality = if all_good { Quality::Good } else { take_quality(bytes)? };
         samples.put(time_ns, value, quality);
     }
-    Some((series, SensorState::restored(samples, watermark_ns, kept_from_ns, open, irregular)))
+    Some((series, SensorState::restored(config, samples, watermark_ns, kept_from_ns, open, irregular)))
 }
 
 fn take_open(bytes: &mut &[u8]) -> Option<Open> {

@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mantis_kafka::{Admin, ClientConfig, Error, OutRecord, Producer, Reader};
 use mantis_pipeline::{Fault, RecordBatch, TopicPartition};
-use mantis_schemas::{Series, topics};
+use mantis_schemas::topics;
 
 use super::{
-    FeatureConfig,
+    FeatureConfig, StateSize,
     partition::PartitionState,
-    sensor::SensorState,
     snapshot::{self, CHUNK_BYTES, Manifest},
 };
 
@@ -37,7 +36,18 @@ pub(super) struct StateTopic {
 /// A snapshot that was found.
 pub(super) struct Loaded {
     pub(super) manifest: Manifest,
-    pub(super) sensors: Vec<(Series, SensorState)>,
+    /// When it was written, ms since the epoch.
+    pub(super) written_ms: i64,
+    pub(super) state: PartitionState,
+}
+
+/// A manifest in the topic.
+struct Found {
+    manifest: Manifest,
+    slot: char,
+    /// Its own offset and time.
+    at: i64,
+    written_ms: i64,
 }
 
 impl StateTopic {
@@ -52,8 +62,13 @@ impl StateTopic {
         Ok(self.admin.partitions(topics::READINGS).await?.len())
     }
 
-    /// The whole snapshot with the highest offset, if there is one.
-    pub(super) async fn load(&self, config: &FeatureConfig, partition: i32) -> Result<Option<Loaded>, Fault> {
+    /// The whole snapshot with the highest offset, if there is one. `room` is asked while the state grows.
+    pub(super) async fn load(
+        &self,
+        config: &FeatureConfig,
+        partition: i32,
+        room: impl Fn(StateSize) -> Result<(), Fault>,
+    ) -> Result<Option<Loaded>, Fault> {
         let place = TopicPartition::new(topics::FEATURE_STATE, partition);
         let (start, end) = self.admin.watermarks(&place).await?;
         let mut records = FIRST_LOOK_RECORDS;
@@ -61,17 +76,17 @@ impl StateTopic {
         loop {
             let from = end.saturating_sub(records).max(start);
             let mut found = self.manifests(&place, from, end).await?;
-            found.sort_by_key(|(at, manifest, _)| (manifest.offset, *at));
-            while let Some((at, manifest, slot)) = found.pop() {
-                if refused.contains(&at) {
+            found.sort_by_key(|found| (found.manifest.offset, found.at));
+            while let Some(found) = found.pop() {
+                if refused.contains(&found.at) {
                     continue;
                 }
-                if let Some(sensors) = self.chunks(config, &place, slot, &manifest, at).await? {
-                    self.turn(partition, slot);
-                    return Ok(Some(Loaded { manifest, sensors }));
+                if let Some(state) = self.chunks(config, &place, &found, &room).await? {
+                    self.turn(partition, found.slot);
+                    return Ok(Some(Loaded { manifest: found.manifest, written_ms: found.written_ms, state }));
                 }
-                tracing::warn!(%place, at, "a snapshot is not whole and is passed over");
-                refused.push(at);
+                tracing::warn!(%place, at = found.at, "a snapshot is not whole and is passed over");
+                refused.push(found.at);
             }
             if from == start {
                 return Ok(None);
@@ -127,8 +142,8 @@ impl StateTopic {
         Ok(first)
     }
 
-    /// Manifests of this cluster that this program can read, with their offsets and slots.
-    async fn manifests(&self, place: &TopicPartition, from: i64, to: i64) -> Result<Vec<(i64, Manifest, char)>, Fault> {
+    /// Manifests of this cluster that this program can read.
+    async fn manifests(&self, place: &TopicPartition, from: i64, to: i64) -> Result<Vec<Found>, Fault> {
         let mut found = Vec::new();
         let mut reader = Reader::open(&self.client, place.clone(), from, to)?;
         while let Some(batch) = reader.next().await? {
@@ -142,7 +157,8 @@ impl StateTopic {
                 };
                 match serde_json::from_slice::<Manifest>(payload) {
                     Ok(manifest) if manifest.is_readable() && manifest.cluster_id == self.cluster_id => {
-                        found.push((record.offset, manifest, slot));
+                        let written_ms = record.timestamp_ms.unwrap_or_default();
+                        found.push(Found { manifest, slot, at: record.offset, written_ms });
                     }
                     Ok(_) => tracing::warn!(%place, record.offset, "a snapshot of another version or cluster is passed over"),
                     Err(error) => tracing::warn!(%place, record.offset, %error, "a manifest cannot be read"),
@@ -152,34 +168,36 @@ impl StateTopic {
         Ok(found)
     }
 
-    /// The sensors of a snapshot whose manifest lies at `at`; `None` if it is not whole.
+    /// The state that a snapshot holds; `None` if it is not whole.
     async fn chunks(
         &self,
         config: &FeatureConfig,
         place: &TopicPartition,
-        slot: char,
-        manifest: &Manifest,
-        at: i64,
-    ) -> Result<Option<Vec<(Series, SensorState)>>, Fault> {
-        let (mut sensors, mut bytes) = (Vec::new(), Vec::new());
+        found: &Found,
+        room: impl Fn(StateSize) -> Result<(), Fault>,
+    ) -> Result<Option<PartitionState>, Fault> {
+        let Found { manifest, slot, at, .. } = found;
+        let mut state = PartitionState::new(place.partition, self.partitions);
+        let mut bytes = Vec::new();
         let mut read = Manifest { chunks: 0, checksum: 0, ..manifest.clone() };
         if manifest.chunks > 0 {
-            let mut reader = Reader::open(&self.client, place.clone(), manifest.first_chunk.max(0), at)?;
+            let mut reader = Reader::open(&self.client, place.clone(), manifest.first_chunk.max(0), *at)?;
             while let Some(batch) = reader.next().await? {
                 for index in 0..batch.len() {
                     let record = batch.record(index);
                     let (Some(key), Some(payload)) = (record.key, record.payload) else { continue };
-                    if key != chunk_key(slot, read.chunks).as_bytes() {
+                    if key != chunk_key(*slot, read.chunks).as_bytes() {
                         continue;
                     }
                     read.add(payload);
                     bytes.extend_from_slice(payload);
-                    snapshot::decode(config, &mut bytes, |series, state| sensors.push((series, state)));
+                    snapshot::decode(config, &mut bytes, |series, sensor| state.restore(series, sensor));
+                    room(state.size())?;
                 }
             }
         }
-        let whole = read == *manifest && bytes.is_empty() && sensors.len() as u64 == manifest.sensors;
-        Ok(whole.then_some(sensors))
+        let whole = read == *manifest && bytes.is_empty() && state.sensors().len() as u64 == manifest.sensors;
+        Ok(whole.then_some(state))
     }
 
     fn slot(&self, partition: i32) -> char {

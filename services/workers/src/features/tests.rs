@@ -10,8 +10,8 @@ use mantis_schemas::{Feature, Figure, Quality, ReadingColumns, Series, SeriesId}
 use proptest::prelude::*;
 
 use super::{
-    FeatureConfig,
-    partition::{Batch, Counts, PartitionState, Published},
+    FeatureConfig, StateSize,
+    partition::{Batch, Counts, PartitionState, Published, SENSOR_BYTES},
     snapshot,
 };
 
@@ -68,6 +68,7 @@ impl Fed {
 
     /// As a feature store does: the row with the higher rank stays.
     fn keep(&mut self, published: Vec<Published>) {
+        assert_eq!(self.state.size(), self.size(), "the size is counted as the state changes");
         for (series, row) in published {
             let key = (series.sensor.to_string(), row.window_ns, row.start_ns);
             match self.kept.get(&key) {
@@ -91,7 +92,22 @@ impl Fed {
         self.state = PartitionState::new(0, 1);
         snapshot::decode(&self.config, &mut chunk, |series, sensor| self.state.restore(series, sensor));
         assert!(chunk.is_empty(), "every byte is read");
+        assert_eq!(self.state.size(), self.size());
         self.state.counts = counts;
+    }
+
+    /// What the sensors take, one by one.
+    fn size(&self) -> StateSize {
+        let mut size = StateSize::default();
+        for (Series { asset, sensor }, state) in self.state.sensors() {
+            size += StateSize {
+                sensors: 1,
+                open_windows: state.open.len(),
+                samples: state.samples.len(),
+                bytes: SENSOR_BYTES + asset.len() + sensor.len() + state.bytes(),
+            };
+        }
+        size
     }
 
     /// The rows without what may differ between runs.
@@ -269,6 +285,39 @@ fn what_a_sensor_keeps_is_bounded_by_its_lateness_and_windows() {
     assert!(sensor.open.len() <= 2, "{} windows", sensor.open.len());
 }
 
+#[test]
+fn a_state_that_comes_back_keeps_nothing_that_a_shorter_lateness_does_not_need() {
+    let mut fed = Fed::new(FeatureConfig { lateness_ns: 3_600 * S, ..config() });
+    let readings: Vec<Reading> = (0..3_600).map(|n| reading(0, DAY + n * S, (n * 7 % 13) as f64, n)).collect();
+    fed.feed(&readings);
+    assert_eq!(fed.state.size().samples, 3_600);
+    fed.config = config();
+    fed.restart();
+    // The window of a minute that holds the earliest time which is not too late.
+    assert_eq!(fed.state.size().samples, 180);
+    fed.feed(&[reading(0, DAY + 3_600 * S, 0.0, 3_600)]);
+    let mut at_once = Fed::new(config());
+    at_once.feed(&readings);
+    at_once.feed(&[reading(0, DAY + 3_600 * S, 0.0, 3_600)]);
+    assert_eq!(fed.figures(), at_once.figures());
+}
+
+#[test]
+fn room_that_a_burst_took_is_given_back_and_room_that_is_needed_again_stays() {
+    let mut fed = Fed::new(FeatureConfig { lateness_ns: 0, windows_ns: vec![60 * S], ..config() });
+    let bytes = |fed: &Fed| fed.state.size().bytes;
+    // A minute of 100 readings a second, then one a second.
+    (0..6_000).for_each(|n| fed.feed(&[reading(0, DAY + n * S / 100, 1.0, n)]));
+    let burst = bytes(&fed);
+    let mut minutes = Vec::new();
+    for minute in 1..5 {
+        (0..60).for_each(|n| fed.feed(&[reading(0, DAY + (minute * 60 + n) * S, 1.0, minute)]));
+        minutes.push(bytes(&fed));
+    }
+    assert!(burst > 6_000 * 12 && minutes[1] < burst / 20, "{burst} bytes in the burst, then {minutes:?}");
+    assert!(minutes[1..].iter().all(|bytes| *bytes == minutes[1]), "{minutes:?}");
+}
+
 fn schedule() -> impl Strategy<Value = (Vec<Reading>, Vec<usize>, Vec<bool>)> {
     let one = (0..3_u32, 0..100_i64, -5..5_i32, 0..12_u8);
     let readings = prop::collection::vec(one, 1..120).prop_map(|readings| {
@@ -344,6 +393,10 @@ proptest! {
             fed.state.sensors().for_each(|(series, sensor)| snapshot::encode(&mut bytes, series, sensor));
             bytes
         };
+        let held = |fed: &Fed| (fed.state.size().samples, fed.state.size().open_windows);
+        let before = held(&fed);
+        fed.restart();
+        prop_assert_eq!(before, held(&fed));
         let before = bytes(&fed);
         fed.restart();
         prop_assert_eq!(before, bytes(&fed));

@@ -27,22 +27,33 @@ pub struct TestBroker {
 impl TestBroker {
     /// A broker with the topics of readings and features, of one partition each.
     pub async fn start() -> Self {
+        let names = [topics::READINGS, topics::FEATURES];
+        let all: Vec<_> = names.iter().flat_map(|topic| [(*topic).to_owned(), topics::dead_letter(topic)]).collect();
+        Self::with(&all.iter().map(String::as_str).collect::<Vec<_>>()).await
+    }
+
+    /// A broker with these topics, of one partition each, and no others.
+    pub async fn with(topics: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = mantis_broker::Config::new(dir.path().join("broker"));
         config.min_free_bytes = 0;
+        config.auto_create_topics = false;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = ClientConfig::new(listener.local_addr().unwrap().to_string());
         let broker = Broker::open(config).await.unwrap();
         let stop = Shutdown::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move { broker.serve(listener, stopped).await.unwrap() });
-        let admin = Admin::new(&client).unwrap();
-        let names = [topics::READINGS, topics::FEATURES];
-        let all = names.iter().flat_map(|topic| [(*topic).to_owned(), topics::dead_letter(topic)]);
-        let all: Vec<_> = all.map(|name| NewTopic { name, partitions: 1, settings: Vec::new() }).collect();
-        admin.create_topics(&all).await.unwrap();
-        let cluster_id = admin.cluster_id().await.unwrap();
-        Self { client, cluster_id, dir, stop, task }
+        let cluster_id = Admin::new(&client).unwrap().cluster_id().await.unwrap();
+        let broker = Self { client, cluster_id, dir, stop, task };
+        broker.create(topics).await;
+        broker
+    }
+
+    /// Makes topics of one partition each.
+    pub async fn create(&self, topics: &[&str]) {
+        let topic = |name: &&str| NewTopic { name: (*name).to_owned(), partitions: 1, settings: Vec::new() };
+        Admin::new(&self.client).unwrap().create_topics(&topics.iter().map(topic).collect::<Vec<_>>()).await.unwrap();
     }
 
     /// Sends a payload to a topic, acknowledged.

@@ -81,6 +81,8 @@ pub struct State {
     /// Calls of the store by the order of their beginning, and how many had begun when a partition's position was last asked for.
     pub calls: u64,
     pub asked: BTreeMap<TopicPartition, u64>,
+    /// How often a worker's sink has taken a partition over since it was released.
+    pub taken_over: BTreeMap<(usize, TopicPartition), u32>,
     pub letters: BTreeMap<(TopicPartition, i64), BTreeSet<u32>>,
     pub whole_letters: BTreeSet<(TopicPartition, i64)>,
     /// Until when each end answers nothing but errors.
@@ -135,6 +137,7 @@ impl World {
             links: BTreeMap::new(),
             calls: 0,
             asked: BTreeMap::new(),
+            taken_over: BTreeMap::new(),
             letters: BTreeMap::new(),
             whole_letters: BTreeSet::new(),
             store_down_until: None,

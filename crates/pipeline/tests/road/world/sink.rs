@@ -129,9 +129,10 @@ impl Sink for Store {
         if self.world.state().random.chance(chance) {
             return Err(Fault::retry("the store is away"));
         }
-        let (assigned, ledger) = (assigned.to_vec(), self.world.keeps != Keeps::Nothing);
+        let (assigned, ledger, worker) = (assigned.to_vec(), self.world.keeps != Keeps::Nothing, self.worker);
         self.call(move |state| {
             for assigned in &assigned {
+                *state.taken_over.entry((worker, assigned.partition.clone())).or_default() += 1;
                 state.asked.insert(assigned.partition.clone(), state.calls);
             }
             let start = |assigned: &Assigned| match ledger {
@@ -210,6 +211,7 @@ impl Sink for Store {
     fn release(&self, partitions: &[TopicPartition]) {
         let state = &mut *self.world.state();
         state.links.retain(|(worker, partition), _| *worker != self.worker || !partitions.contains(partition));
+        state.taken_over.retain(|(worker, partition), _| *worker != self.worker || !partitions.contains(partition));
     }
 }
 
