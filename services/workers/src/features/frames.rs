@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use mantis_schemas::{Feature, Figure, FrameColumns, Quality, Series};
+use mantis_schemas::{Feature, Figure, FrameColumns, Quality, Series, SeriesId};
 use mantis_signal::{
     BearingLines, ENVELOPE_VERSION, FrameAnalyzer, FrameFeatures, Line, SCALAR_VERSION, SEVERITY_VERSION, SPECTRUM_VERSION,
     SpectrumPlanner, Zone,
@@ -56,16 +56,16 @@ impl FrameWindows {
         frames: &FrameColumns,
         offsets: &[i64],
         rows: Range<usize>,
-        names: &[Arc<Series>],
+        name: impl Fn(SeriesId) -> Option<Arc<Series>>,
         processed_ms: i64,
         published: &mut Vec<Published>,
     ) {
         for index in rows {
             let frame = frames.frame(index);
-            let Some(series) = names.get(frame.series.index()) else { continue };
+            let Some(series) = name(frame.series) else { continue };
             self.samples.clear();
             self.samples.extend(frame.format.values(frame.scale, frame.samples));
-            self.declare(frame.series.index(), series);
+            self.declare(frame.series.index(), &series);
             let Some(Some(declared)) = self.declared.get(frame.series.index()) else { continue };
             // A frame of bad quality has a row without figures, which replaces that of the same frame sent as good.
             let usable = frame.quality != Quality::Bad;
@@ -98,7 +98,7 @@ impl FrameWindows {
                 }
                 row.extras = extras(&features, &declared.bands).into();
             }
-            published.push((series.clone(), row));
+            published.push((series, row));
         }
     }
 

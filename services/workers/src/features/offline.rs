@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mantis_schemas::{FrameColumns, ReadingColumns, Series};
+use mantis_schemas::{FrameColumns, ReadingColumns, Series, SeriesId};
 use mantis_stores::raw::RawColumns;
 
 use super::{
@@ -64,7 +64,8 @@ impl Offline {
         names: &[Arc<Series>],
         published: &mut Vec<Published>,
     ) {
-        self.frames.rows(frames, offsets, 0..frames.len(), names, 0, published);
+        let name = |id: SeriesId| names.get(id.index()).cloned();
+        self.frames.rows(frames, offsets, 0..frames.len(), name, 0, published);
     }
 
     /// Of each sensor the time before which readings are too late.

@@ -9,7 +9,7 @@ use std::{
 use mantis_pipeline::{
     Assigned, Durable, Fault, Moved, Outcome, Part, Reason, Shutdown, Sink, Span, Start, Status, TopicPartition,
 };
-use mantis_schemas::{FrameColumns, ReadingColumns, SeriesTable, topics};
+use mantis_schemas::{FrameColumns, ReadingColumns, SeriesId, SeriesTable, topics};
 use mantis_stores::raw::RawColumns;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -256,11 +256,13 @@ impl FeatureSink {
     async fn frame_rows(&self, frames: &FrameColumns, offsets: &[i64], rows: Range<usize>) -> Result<Vec<Published>, Fault> {
         let mut own = FrameColumns::default();
         rows.clone().for_each(|row| own.push(frames.frame(row)));
-        let (offsets, names, windows) = (offsets[rows].to_vec(), self.series.read().clone(), self.frames.clone());
+        let (offsets, series, windows) = (offsets[rows].to_vec(), self.series.clone(), self.frames.clone());
         let work = move || {
             let mut published = Vec::new();
             let mut windows = windows.lock().unwrap_or_else(PoisonError::into_inner);
-            windows.rows(&own, &offsets, 0..own.len(), &names, now_ms(), &mut published);
+            // Looked up one by one: whoever decodes adds names meanwhile.
+            let name = |id: SeriesId| series.read().get(id.index()).cloned();
+            windows.rows(&own, &offsets, 0..own.len(), name, now_ms(), &mut published);
             published
         };
         tokio::task::spawn_blocking(work)
