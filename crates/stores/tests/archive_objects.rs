@@ -8,6 +8,7 @@ use mantis_pipeline::{Header, Record, TopicPartition};
 use mantis_schemas::{Feature, Figure, Frame, Quality, SampleFormat, SeriesInterner};
 use mantis_stores::archive::{
     columns::{ArchiveColumns, Decoded, EventRow, Kind, Original},
+    gaps,
     object::{self, Digest, Head, ObjectError},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -27,6 +28,10 @@ fn check(topic: &str, end: i64, columns: &ArchiveColumns, series: &SeriesInterne
     assert_eq!((manifest.rows, manifest.undecoded), (columns.rows.decoded.len() as u64, columns.rows.originals.len() as u64));
     assert_eq!(manifest.digest(), head.digest);
     assert_eq!(object::manifest(&bytes).unwrap(), manifest);
+    assert_eq!((object::peek(&bytes), object::peek(&bytes[bytes.len() - 8..])), (Some(manifest.clone()), None));
+    let held: Vec<i64> = columns.marks().iter().map(|mark| mark.offset).collect();
+    assert!((0..end).all(|offset| gaps::contains(&manifest.gaps, offset) != held.contains(&offset)), "{:?}", manifest.gaps);
+    assert_eq!(manifest.missing(), end as u64 - held.len() as u64);
     assert_eq!((&rows.offset, &rows.row), (&columns.rows.offset, &columns.rows.row));
     assert_eq!(rows.originals, columns.rows.originals);
     assert_eq!(named(&rows.decoded, &names), named(&columns.rows.decoded, series));

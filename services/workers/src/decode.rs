@@ -6,7 +6,7 @@ use mantis_stores::ValueColumns;
 
 const NO_VALUE: Reason = Reason {
     code: "empty-payload",
-    detail: std::borrow::Cow::Borrowed("the record has no value: a reading, frame or feature needs one"),
+    detail: std::borrow::Cow::Borrowed("the record has no value: a reading, frame, feature or event needs one"),
 };
 
 /// What the decoders of all workers share.

@@ -6,14 +6,17 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use mantis_broker::{Broker, Config};
-use mantis_kafka::{Admin, ClientConfig, NewTopic, OutRecord, Producer};
-use mantis_pipeline::{Limits, Shutdown, Status, TopicPartition};
-use mantis_schemas::{DecoderConfig, SeriesInterner, topics};
+use mantis_kafka::{Admin, ClientConfig, NewTopic, OutRecord, Producer, Reader};
+use mantis_pipeline::{Limits, RecordBatch, Shutdown, Status, TopicPartition};
+use mantis_schemas::{DecoderConfig, SeriesInterner, SeriesTable, topics};
 use mantis_stores::archive::{
+    ArchiveStore,
     chain::{self, ChainConfig},
-    columns::Decoded,
+    columns::{ArchiveRows, Decoded, Kind},
     folder::FolderArchive,
-    scan::Rows,
+    gaps, key,
+    object::{self, Digest, Head},
+    scan::{self, Rows},
 };
 use mantis_workers::{
     WorkerError,
@@ -40,15 +43,21 @@ struct Plant {
 
 impl Plant {
     async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With these settings of its topics.
+    async fn with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new(folder.path().join("broker"));
-        config.min_free_bytes = 0;
+        (config.min_free_bytes, config.sweep_interval_ms) = (0, 50);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = ClientConfig::new(listener.local_addr().unwrap().to_string());
         let broker = Broker::open(config).await.unwrap();
         let (cluster_id, stop) = (broker.cluster_id().to_owned(), Shutdown::new());
         tokio::spawn(broker.serve(listener, stop.clone()));
-        let topic = |name| NewTopic { name, partitions: PARTITIONS, settings: Vec::new() };
+        let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let topic = |name| NewTopic { name, partitions: PARTITIONS, settings: settings.clone() };
         Admin::new(&client).unwrap().create_topics(&topics().into_iter().map(topic).collect::<Vec<_>>()).await.unwrap();
         Self { client, cluster_id, folder, stop }
     }
@@ -72,7 +81,10 @@ impl Plant {
 
     /// Sends readings `numbers` to partition 0, every tenth of them broken, and each also as a dead letter.
     async fn produce(&self, numbers: std::ops::Range<i64>) {
-        let producer = Producer::new(&self.client).unwrap();
+        let mut client = self.client.clone();
+        // What a segment holds is then foreseeable.
+        client.properties.insert("compression.type".into(), "none".into());
+        let producer = Producer::new(&client).unwrap();
         let reading = |number: i64| match number % 10 {
             9 => format!("broken {number}"),
             _ => format!(r#"{{"asset":"pump","sensor":"flow","time_ns":{},"value":{number}}}"#, time(number)),
@@ -81,6 +93,7 @@ impl Plant {
             [topics::READINGS.to_owned(), topics::dead_letter(topics::READINGS)].map(|topic| OutRecord {
                 topic: topic.into(),
                 partition: Some(0),
+                key: Some(b"pump".to_vec()),
                 payload: Some(reading(number).into_bytes()),
                 ..OutRecord::default()
             })
@@ -89,6 +102,43 @@ impl Plant {
             sent.unwrap();
         }
         producer.close().await.unwrap();
+    }
+
+    /// As retention does, in partition 0 of the readings.
+    async fn remove_before(&self, offset: i64) {
+        Admin::new(&self.client).unwrap().delete_records(&readings(), offset).await.unwrap();
+    }
+
+    /// Waits until compaction can take nothing more: what is left are `records` at most, without a gap. The offset of the first.
+    async fn compacted_to(&self, records: usize, end: i64) -> i64 {
+        let compacted = async {
+            loop {
+                let (mut offsets, mut reader) = (Vec::new(), Reader::open(&self.client, readings(), 0, end).unwrap());
+                while let Some(batch) = reader.next().await.unwrap() {
+                    offsets.extend((0..batch.len()).map(|index| batch.record(index).offset));
+                }
+                if offsets.len() <= records && offsets[0] + offsets.len() as i64 == end {
+                    return offsets[0];
+                }
+            }
+        };
+        timeout(DEADLINE, compacted).await.unwrap()
+    }
+
+    /// Archives what there is and stops.
+    async fn archive_up_to(&self, end: i64) {
+        let stop = Shutdown::new();
+        let worker = self.worker(&stop, 100);
+        self.until_archived(end).await;
+        stopped(worker, &stop).await.unwrap();
+    }
+
+    /// What `verify` finds wrong: what, where, and the sentence; and the positions that are missing in the readings.
+    async fn findings(&self) -> (Vec<(Wrong, String, String)>, u64) {
+        let report = verify(&self.archive(), Some(&self.client), 100).await.unwrap();
+        assert_eq!(report.whole, report.findings.is_empty());
+        let missing = report.partitions.iter().filter(|chain| chain.topic == topics::READINGS).map(|chain| chain.missing).sum();
+        (report.findings.into_iter().map(|finding| (finding.what, finding.place, finding.detail)).collect(), missing)
     }
 
     async fn chain_end(&self, topic: &str) -> i64 {
@@ -124,6 +174,10 @@ impl Drop for Plant {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+fn readings() -> TopicPartition {
+    TopicPartition::new(topics::READINGS, 0)
 }
 
 fn time(number: i64) -> i64 {
@@ -226,6 +280,66 @@ async fn a_damaged_end_of_the_chain_stops_the_worker() {
     let worker = plant.worker(&Shutdown::new(), LONG_MS);
     let ended = timeout(DEADLINE, worker).await.unwrap().unwrap();
     assert!(ended.unwrap_err().to_string().contains("cannot be trusted"));
+}
+
+/// data-loss bug #22
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_retention_takes_before_the_worker_reads_it_is_told_by_verify_from_then_on() {
+    let plant = Plant::new().await;
+    plant.produce(0..500).await;
+    plant.archive_up_to(500).await;
+    plant.produce(500..1_000).await;
+    plant.remove_before(700).await;
+    let (found, missing) = plant.findings().await;
+    let [(Wrong::MissingRecords, place, detail)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((place.as_str(), missing), ("mantis.readings/0", 0));
+    assert!(detail.contains("[500, 700)"), "{detail}");
+
+    plant.archive_up_to(1_000).await;
+    let (found, missing) = plant.findings().await;
+    let [(Wrong::MissingRecords, place, detail)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((place, missing), (&key::key(&plant.cluster_id, &readings(), 500), 200));
+    assert!(detail.contains("[500, 700)"), "{detail}");
+    let offline = verify(&plant.archive(), None, 100).await.unwrap();
+    assert_eq!(offline.findings.iter().map(|finding| finding.what).collect::<Vec<_>>(), [Wrong::MissingRecords]);
+    let expected = (0..500).chain(700..1_000).filter(|number| number % 10 != 9).map(f64::from).collect();
+    assert_eq!(plant.archived(topics::READINGS).await, (expected, 80));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_of_which_the_log_shows_that_they_hold_no_record_are_not_wrong_while_it_does() {
+    let plant = Plant::with(&[("cleanup.policy", "compact"), ("segment.bytes", "65536")]).await;
+    // One key: all goes but for the last segment, which the last batch fills, and the record in front of it.
+    for from in (0..1_400).step_by(200) {
+        plant.produce(from..from + 200).await;
+    }
+    plant.produce(1_400..2_000).await;
+    let first = plant.compacted_to(601, 2_000).await;
+    plant.archive_up_to(2_000).await;
+    assert_eq!(plant.findings().await, (vec![], 0));
+    let store = plant.archive();
+    let object = scan::manifest(&store, &key::key(&plant.cluster_id, &readings(), 0)).await.unwrap();
+    assert_eq!((object.missing(), gaps::positions(&object.gaps)), (first as u64, first as u64));
+
+    plant.remove_before(10).await;
+    let (found, missing) = plant.findings().await;
+    let [(Wrong::MissingRecords, _, detail)] = &found[..] else { panic!("{found:?}") };
+    assert!(missing == 10 && detail.contains("[0, 10)"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_the_log_where_an_object_has_none_are_told_though_the_log_has_lost_a_part_of_them() {
+    let plant = Plant::new().await;
+    plant.produce(0..100).await;
+    let head =
+        Head { cluster_id: plant.cluster_id.clone(), partition: readings(), start: 0, end: 100, digest: Digest::default() };
+    let empty = object::encode(&head, &ArchiveRows::new(Kind::Readings), &SeriesTable::default()).unwrap();
+    let store = FolderArchive::open(plant.folder.path().join("archive")).unwrap();
+    store.create(&key::key(&plant.cluster_id, &readings(), 0), empty).await.unwrap();
+    plant.remove_before(20).await;
+    let (found, missing) = plant.findings().await;
+    let [(Wrong::OtherRecords, ..), (Wrong::MissingRecords, _, detail)] = &found[..] else { panic!("{found:?}") };
+    assert!(missing == 20 && detail.contains("[0, 20)"), "{detail}");
 }
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {

@@ -35,6 +35,7 @@ macro_rules! archive_conformance {
     ($engine:ty) => {
         $crate::archive_conformance!(@cases $engine:
             an_object_comes_back_byte_for_byte
+            the_end_of_an_object_comes_back_alone
             an_object_is_never_overwritten
             of_creators_that_race_exactly_one_wins_and_the_others_see_its_bytes_whole
             an_object_is_never_seen_half_written
@@ -73,6 +74,18 @@ pub async fn an_object_comes_back_byte_for_byte<E: Engine>() {
         assert_eq!(store.read(key).await.unwrap(), None);
         assert_eq!(store.create(key, bytes.clone()).await.unwrap(), Created::Created);
         assert_eq!(store.read(key).await.unwrap(), Some(bytes));
+    }
+}
+
+/// All of it where it is no longer than was asked for.
+pub async fn the_end_of_an_object_comes_back_alone<E: Engine>() {
+    let place = E::place();
+    let store = E::open(place.as_ref()).await;
+    let all: Bytes = (0..=255).collect::<Vec<u8>>().into();
+    assert_eq!(store.read_end("a/all", 10).await.unwrap(), None);
+    store.create("a/all", all.clone()).await.unwrap();
+    for (bytes, from) in [(0, 256), (10, 246), (256, 0), (1_000, 0)] {
+        assert_eq!(store.read_end("a/all", bytes).await.unwrap(), Some(all.slice(from..)), "the last {bytes} bytes");
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     hash::{BuildHasher, RandomState},
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -66,8 +66,12 @@ impl ArchiveStore for FolderArchive {
     }
 
     async fn read(&self, key: &str) -> Result<Option<Bytes>, Fault> {
+        self.read_end(key, usize::MAX).await
+    }
+
+    async fn read_end(&self, key: &str, bytes: usize) -> Result<Option<Bytes>, Fault> {
         let path = relative(key)?;
-        self.blocking(format!("read object {key}"), move |folder| read(&folder.join(path))).await
+        self.blocking(format!("read object {key}"), move |folder| read_end(&folder.join(path), bytes)).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, Fault> {
@@ -111,17 +115,19 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read(path: &Path) -> io::Result<Option<Bytes>> {
+fn read_end(path: &Path, bytes: usize) -> io::Result<Option<Bytes>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
-    let length = usize::try_from(length).ok().filter(|_| length <= OBJECT_BYTES_MAX).ok_or(ErrorKind::FileTooLarge)?;
-    let mut bytes = Vec::with_capacity(length);
-    file.read_to_end(&mut bytes)?;
-    Ok(Some(bytes.into()))
+    let read = length.min(bytes as u64);
+    let capacity = usize::try_from(read).ok().filter(|_| read <= OBJECT_BYTES_MAX).ok_or(ErrorKind::FileTooLarge)?;
+    file.seek(SeekFrom::Start(length - read))?;
+    let mut end = Vec::with_capacity(capacity);
+    file.read_to_end(&mut end)?;
+    Ok(Some(end.into()))
 }
 
 /// Makes a folder and those above it, and syncs the folder above each that is new.

@@ -11,6 +11,7 @@ pub mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod folder;
+pub mod gaps;
 pub mod key;
 pub mod object;
 pub mod scan;
@@ -56,6 +57,12 @@ pub trait ArchiveStore: Send + Sync + 'static {
 
     /// An object's bytes; `None` where there is none.
     fn read(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, Fault>> + Send;
+
+    /// The last `bytes` bytes of an object, all of it where it has no more; `None` where there is none. An engine that can spare
+    /// its user the rest does.
+    fn read_end(&self, key: &str, bytes: usize) -> impl Future<Output = Result<Option<Bytes>, Fault>> + Send {
+        async move { Ok(self.read(key).await?.map(|object| object.slice(object.len().saturating_sub(bytes)..))) }
+    }
 
     /// The objects whose keys begin with `prefix` and come after `after`, in order of their keys' bytes: the first `limit`,
     /// at most [`LIST_MAX`]. Fewer than asked for means that there are no more.

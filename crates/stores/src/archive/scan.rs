@@ -12,6 +12,9 @@ use super::{
     object::{self, Manifest, ObjectError},
 };
 
+/// Bytes of an object's end that hold its footer: one of a few row groups takes some thousand.
+const FOOTER_BYTES: usize = 64 << 10;
+
 /// An archive that could not be read on.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -125,6 +128,19 @@ impl<'a, S: ArchiveStore> Rows<'a, S> {
     }
 }
 
+/// What an object says of itself, unchecked: of most objects only the end is read.
+///
+/// # Errors
+/// The store could not be asked, or the object cannot be used or is gone.
+pub async fn manifest<S: ArchiveStore>(store: &S, key: &str) -> Result<Manifest, ScanError> {
+    let end = store.read_end(key, FOOTER_BYTES).await?.ok_or_else(|| gone(key))?;
+    if let Some(manifest) = object::peek(&end) {
+        return Ok(manifest);
+    }
+    let bytes = store.read(key).await?.ok_or_else(|| gone(key))?;
+    object::manifest(&bytes).map_err(|error| ScanError::Object { key: key.to_owned(), error })
+}
+
 /// One object, checked.
 ///
 /// # Errors
@@ -134,7 +150,10 @@ pub async fn read<S: ArchiveStore>(
     key: &str,
     series: &mut SeriesInterner,
 ) -> Result<(Manifest, ArchiveRows), ScanError> {
-    let gone = || Fault::retry(format!("the archive has no object {key} (any more)"));
-    let bytes = store.read(key).await?.ok_or_else(gone)?;
+    let bytes = store.read(key).await?.ok_or_else(|| gone(key))?;
     object::rows(&bytes, series).map_err(|error| ScanError::Object { key: key.to_owned(), error })
+}
+
+fn gone(key: &str) -> Fault {
+    Fault::retry(format!("the archive has no object {key} (any more)"))
 }

@@ -119,6 +119,11 @@ impl Log {
         Self { records, end }
     }
 
+    /// As retention does.
+    pub fn remove_before(&mut self, offset: i64) {
+        self.records.retain(|(at, _)| *at >= offset);
+    }
+
     pub fn columns(&self, span: &Range<i64>) -> ArchiveColumns {
         let mut columns = ArchiveColumns::new(Kind::Records);
         for (offset, payload) in self.records.iter().filter(|(offset, _)| span.contains(offset)) {

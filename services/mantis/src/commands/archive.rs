@@ -8,9 +8,10 @@ use mantis_schemas::{Feature, SeriesInterner, SeriesTable};
 use mantis_stores::archive::{
     ArchiveStore,
     columns::{ArchiveRows, Decoded},
+    gaps,
     key::Place,
     object::Manifest,
-    scan::{self, Objects, Rows},
+    scan::{self, Objects, Rows, ScanError},
 };
 use mantis_workers::{
     archive::{self, Report},
@@ -42,7 +43,7 @@ pub async fn archive(config: &Config, command: &Archive, as_json: bool, out: &mu
             Ok(if report.whole { Exit::Done } else { Exit::Attention })
         }
         Archive::Cat { what } => cat(&store, what, config.decode.series_max, out).await.map(|()| Exit::Done),
-        Archive::Features => features(config, &store, out).await.map(|()| Exit::Done),
+        Archive::Features => features(config, &store, out).await,
     }
 }
 
@@ -55,17 +56,35 @@ async fn list(store: &impl ArchiveStore, filter: &ArchiveFilter, as_json: bool, 
         if filter.topic.as_deref().is_some_and(|wanted| topic != Some(wanted)) {
             continue;
         }
+        let manifest = match &place {
+            Some(_) => readable(scan::manifest(store, &listed.key).await)?,
+            None => None,
+        };
         if as_json {
             let start = place.as_ref().map(|place| place.start);
-            output::json_line(out, &json!({"key": listed.key, "topic": topic, "start": start, "bytes": listed.bytes}))?;
+            let (missing, gaps) = (manifest.as_ref().map(Manifest::missing), manifest.as_ref().map(|manifest| &manifest.gaps));
+            let object = json!({
+                "key": listed.key, "topic": topic, "start": start, "bytes": listed.bytes, "missing": missing, "gaps": gaps,
+            });
+            output::json_line(out, &object)?;
         } else {
-            rows.push(vec![listed.key, grouped(listed.bytes)]);
+            let missing = manifest.map_or("?".into(), |manifest| gaps::describe(&manifest.gaps, manifest.missing()));
+            rows.push(vec![listed.key, grouped(listed.bytes), missing]);
         }
     }
     if !as_json {
-        output::table(out, &["object", "bytes"], &rows)?;
+        output::table(out, &["object", "bytes", "missing"], &rows)?;
     }
     Ok(())
+}
+
+/// `None` for an object that cannot be read: `verify` says why.
+fn readable(manifest: Result<Manifest, ScanError>) -> Result<Option<Manifest>> {
+    match manifest {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(ScanError::Object { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub fn show(report: &Report, out: &mut impl Write) -> Result<()> {
@@ -75,14 +94,15 @@ pub fn show(report: &Report, out: &mut impl Write) -> Result<()> {
         .map(|chain| {
             let behind = chain.log.as_ref().map_or("-".into(), |log| grouped((log.end - chain.end).max(0).unsigned_abs()));
             let compared = chain.log.as_ref().map_or(0, |log| log.compared);
-            let numbers = [chain.objects, compared, chain.records, chain.rows, chain.undecoded, chain.bytes].map(grouped);
+            let numbers =
+                [chain.objects, compared, chain.records, chain.missing, chain.rows, chain.undecoded, chain.bytes].map(grouped);
             [format!("{}/{}", chain.topic, chain.partition), chain.start.to_string(), chain.end.to_string(), behind]
                 .into_iter()
                 .chain(numbers)
                 .collect()
         })
         .collect();
-    let header = ["chain", "from", "to", "behind", "objects", "compared", "records", "rows", "undecoded", "bytes"];
+    let header = ["chain", "from", "to", "behind", "objects", "compared", "records", "missing", "rows", "undecoded", "bytes"];
     output::table(out, &header, &rows)?;
     for finding in &report.findings {
         writeln!(out, "WRONG    {:?} {}: {}", finding.what, finding.place, finding.detail)?;
@@ -118,7 +138,7 @@ async fn cat(store: &impl ArchiveStore, what: &str, series_max: usize, out: &mut
 }
 
 /// Prints features as the configuration defines them now, whatever was configured when the readings came.
-async fn features(config: &Config, store: &impl ArchiveStore, out: &mut impl Write) -> Result<()> {
+async fn features(config: &Config, store: &impl ArchiveStore, out: &mut impl Write) -> Result<Exit> {
     let (defined, sensors) = (parts::features(config).map_err(Usage)?, parts::sensors(config).map_err(Usage)?);
     let mut recomputed = Recomputed::new(store, defined, sensors, config.decode.series_max).await?;
     while let Some(rows) = recomputed.next().await? {
@@ -126,7 +146,14 @@ async fn features(config: &Config, store: &impl ArchiveStore, out: &mut impl Wri
             output::json_line(out, &feature(&series.asset, &series.sensor, row))?;
         }
     }
-    Ok(())
+    if recomputed.missing() == 0 {
+        return Ok(Exit::Done);
+    }
+    tracing::warn!(
+        missing = recomputed.missing(),
+        "the archive lacks records at some positions: windows that they were in are cut; `mantis archive verify` names the positions"
+    );
+    Ok(Exit::Attention)
 }
 
 /// `topic/partition/offset` or `topic/partition/from-to`, the end not included.
@@ -246,7 +273,34 @@ fn text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mantis_stores::archive::{
+        columns::Kind,
+        folder::FolderArchive,
+        key::key,
+        object::{self, Digest, Head},
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_list_names_the_positions_without_a_record_and_marks_what_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FolderArchive::open(folder.path()).unwrap();
+        let partition = TopicPartition::new("mantis.readings", 2);
+        let head = Head { cluster_id: "c".into(), partition: partition.clone(), start: 0, end: 10, digest: Digest::default() };
+        let torn = object::encode(&head, &ArchiveRows::new(Kind::Readings), &SeriesTable::default()).unwrap();
+        store.create(&key("c", &partition, 0), torn).await.unwrap();
+        store.create(&key("c", &partition, 10), "no object".into()).await.unwrap();
+        let mut out = Vec::new();
+        list(&store, &ArchiveFilter { topic: None }, false, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert!(lines[1].ends_with("  [0, 10)") && lines[2].ends_with("  ?"), "{text}");
+        let mut out = Vec::new();
+        list(&store, &ArchiveFilter { topic: None }, true, &mut out).await.unwrap();
+        let first: Value = serde_json::from_slice(out.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+        assert_eq!((&first["missing"], &first["gaps"]), (&json!(10), &json!([{"start": 0, "end": 10}])));
+    }
 
     #[test]
     fn a_position_and_a_range_of_positions_are_told_apart() {

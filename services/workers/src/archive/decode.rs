@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use mantis_pipeline::{Decoder, Header, Reason, Record, RowReject};
-use mantis_schemas::{ConfigError, DecoderConfig, EventBody, RecordMeta, Reject, SeriesTable, encode::json};
+use mantis_schemas::{ConfigError, DecoderConfig, EventBody, Reject, SeriesTable, encode::json};
 use mantis_stores::archive::columns::{ArchiveColumns, ArchiveRows, Decoded, EventRow, Kind, Original};
+
+use crate::decode::Contract;
 
 /// Refused rows of a record that are named; the record is kept whole, so all of them can be found again.
 const ROWS_NAMED_MAX: usize = 1_000;
@@ -12,8 +14,8 @@ const ROWS_NAMED_MAX: usize = 1_000;
 /// Decodes the records of a topic by what the topic holds, as the other workers do.
 #[derive(Debug)]
 pub struct ArchiveDecoder {
-    decoder: mantis_schemas::Decoder,
-    rejects: Vec<mantis_schemas::RowReject>,
+    contract: Contract,
+    rejects: Vec<RowReject>,
     json: Vec<u8>,
 }
 
@@ -23,45 +25,41 @@ impl ArchiveDecoder {
     /// # Errors
     /// A registered schema cannot be used.
     pub fn new(config: DecoderConfig) -> Result<Self, ConfigError> {
-        Ok(Self { decoder: mantis_schemas::Decoder::new(config)?, rejects: Vec::new(), json: Vec::new() })
+        Ok(Self { contract: Contract::new(config)?, rejects: Vec::new(), json: Vec::new() })
     }
 
     /// The names behind the series ids in the columns.
     pub fn series(&self) -> SeriesTable {
-        self.decoder.series()
+        self.contract.series()
     }
 
     /// Decodes the good rows; the error says why the record has to be kept as it is, whole or beside them.
-    fn rows(&mut self, record: &Record<'_>, into: &mut ArchiveRows) -> Result<(), (&'static str, String)> {
-        let payload = record.payload.ok_or(("empty-payload", "the record has no value".to_owned()))?;
-        let meta = RecordMeta { key: record.key, timestamp_ms: record.timestamp_ms };
-        self.rejects.clear();
+    fn rows(&mut self, record: &Record<'_>, into: &mut ArchiveRows) -> Result<(), Reason> {
+        let Self { contract, rejects, json: text } = self;
+        rejects.clear();
         let before = into.decoded.len();
-        match &mut into.decoded {
-            Decoded::Readings(readings) => self.decoder.readings(meta, payload, readings, &mut self.rejects),
-            Decoded::Frames(frames) => self.decoder.frames(meta, payload, frames, &mut self.rejects),
-            Decoded::Features(features) => self.decoder.features(meta, payload, features, &mut self.rejects),
-            Decoded::Events(events) => self.decoder.event(meta, payload).map(|event| {
-                self.json.clear();
-                json::event(&mut self.json, &event);
+        let read = contract.decode(record, rejects, |decoder, meta, payload, rejects| match &mut into.decoded {
+            Decoded::Readings(readings) => decoder.readings(meta, payload, readings, rejects),
+            Decoded::Frames(frames) => decoder.frames(meta, payload, frames, rejects),
+            Decoded::Features(features) => decoder.features(meta, payload, features, rejects),
+            Decoded::Events(events) => decoder.event(meta, payload).map(|event| {
+                text.clear();
+                json::event(text, &event);
                 events.push(EventRow {
                     asset: (&*event.asset).into(),
                     time_ns: event.time_ns,
                     kind: kind(&event.body).into(),
-                    json: String::from_utf8_lossy(&self.json).into(),
+                    json: String::from_utf8_lossy(text).into(),
                 });
             }),
-            Decoded::Records => return Err(("dead-letter", "records of this topic are kept as they are".to_owned())),
-        }
-        .map_err(|reject| {
-            into.decoded.truncate(before);
-            whole(reject)
-        })?;
+            Decoded::Records => Err(Reject { code: "dead-letter", detail: "records of this topic are kept as they are".into() }),
+        });
+        read.inspect_err(|_| into.decoded.truncate(before))?;
         let decoded = into.decoded.len() - before;
         self.place(record.offset, decoded, into);
         match self.rejects.first() {
-            Some(first) => Err((first.reject.code, self.refused())),
-            None if decoded == 0 => Err(("no-rows", "the record holds no row".to_owned())),
+            Some(first) => Err(Reason::new(first.reason.code, self.refused())),
+            None if decoded == 0 => Err(Reason::new("no-rows", "the record holds no row")),
             None => Ok(()),
         }
     }
@@ -83,9 +81,9 @@ impl ArchiveDecoder {
     fn refused(&self) -> String {
         let mut text = String::new();
         let named = self.rejects.get(..ROWS_NAMED_MAX).unwrap_or(&self.rejects);
-        for rejects in named.chunk_by(|a, b| a.reject == b.reject) {
+        for rejects in named.chunk_by(|a, b| a.reason == b.reason) {
             let rows: Vec<String> = rejects.iter().map(|reject| reject.row.to_string()).collect();
-            let reason = rejects.first().map(|reject| reject.reject.to_string()).unwrap_or_default();
+            let reason = rejects.first().map(|reject| reject.reason.to_string()).unwrap_or_default();
             // Writing to memory cannot fail.
             let _ = write!(text, "{}row {}: {reason}", if text.is_empty() { "" } else { "; " }, rows.join(", "));
         }
@@ -115,23 +113,19 @@ impl Decoder for ArchiveDecoder {
         _rejects: &mut Vec<RowReject>,
     ) -> Result<(), Reason> {
         into.begin(record);
-        if let Err((code, reason)) = self.rows(record, &mut into.rows) {
+        if let Err(Reason { code, detail }) = self.rows(record, &mut into.rows) {
             let original = Original {
                 timestamp_ms: record.timestamp_ms,
                 key: record.key.map(<[u8]>::to_vec),
                 payload: record.payload.map(<[u8]>::to_vec),
                 headers: headers(),
                 code: code.to_owned(),
-                reason,
+                reason: detail.into_owned(),
             };
             into.rows.keep(record.offset, original);
         }
         Ok(())
     }
-}
-
-fn whole(reject: Reject) -> (&'static str, String) {
-    (reject.code, reject.detail.into_owned())
 }
 
 fn kind(body: &EventBody<'_>) -> &'static str {

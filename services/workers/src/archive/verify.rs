@@ -8,6 +8,7 @@ use mantis_schemas::SeriesInterner;
 use mantis_stores::archive::{
     ArchiveStore,
     columns::Mark,
+    gaps,
     key::Place,
     object::{Digest, Manifest},
     scan::{Objects, ScanError, read},
@@ -18,6 +19,9 @@ use super::{GROUP, topics};
 
 /// Findings that are listed; further ones are counted.
 const FINDINGS_MAX: usize = 100;
+/// What to do about records that the log lost too early.
+const LOST: &str =
+    "Look for what is lost in the raw store, and let retention keep records for longer than the worker may be away";
 
 /// The archive could not be verified.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,8 @@ pub struct PartitionReport {
     pub rows: u64,
     /// Records that were kept as they are.
     pub undecoded: u64,
+    /// Positions without a record, but for those where the log shows that there was none.
+    pub missing: u64,
     /// The log's side of it; `None` where it was not asked, or where the chain is of another cluster.
     pub log: Option<LogSide>,
 }
@@ -112,6 +118,8 @@ pub enum Wrong {
     Overlap,
     /// An object has other records than the log.
     OtherRecords,
+    /// Positions have no record in the archive, and the log does not show that they never had one.
+    MissingRecords,
     /// The group's committed offset is beyond the chain.
     CommittedBeyond,
     /// The chain ends beyond the log.
@@ -143,8 +151,8 @@ pub async fn verify<S: ArchiveStore>(store: &S, log: Option<&ClientConfig>, seri
             let (from, to) = (place.start.min(at), place.start.max(at));
             report.wrong(&listed.key, what, format!("positions [{from}, {to}) are not in exactly one object"));
         }
-        let manifest = match read(store, &listed.key, &mut SeriesInterner::new(series_max)).await {
-            Ok((manifest, _)) => manifest,
+        let (manifest, rows) = match read(store, &listed.key, &mut SeriesInterner::new(series_max)).await {
+            Ok(object) => object,
             Err(ScanError::Store(fault)) => return Err(fault.into()),
             Err(error) => {
                 report.wrong(&listed.key, Wrong::Damaged, error.to_string());
@@ -162,9 +170,12 @@ pub async fn verify<S: ArchiveStore>(store: &S, log: Option<&ClientConfig>, seri
         chain.records += manifest.records;
         chain.rows += manifest.rows;
         chain.undecoded += manifest.undecoded;
-        if let Some(log) = &log {
-            log.compare(&place, &manifest, &mut report).await?;
-        }
+        let gaps = gaps::between(manifest.start..manifest.end, &rows.offset).collect();
+        let missing = match &log {
+            Some(log) => log.compare(&place, &manifest, gaps, &mut report).await?,
+            None => gaps,
+        };
+        report.missing(&place, &missing);
     }
     if let Some(log) = &log {
         // Positions of now: the archive was growing while it was walked. What is committed was asked for before.
@@ -199,11 +210,26 @@ impl Report {
                 records: 0,
                 rows: 0,
                 undecoded: 0,
+                missing: 0,
                 log: None,
             });
             self.partitions.len() - 1
         });
         &mut self.partitions[at]
+    }
+
+    /// Notes positions of an object that have no record.
+    fn missing(&mut self, place: &Place, positions: &[Range<i64>]) {
+        let count = gaps::positions(positions);
+        if count > 0 {
+            self.chain(place).missing += count;
+            let detail = format!(
+                "no record is archived of positions {}: they were taken from the log before the archive worker read them, or never held one \
+                 (transactions leave such positions) and the log, where it was asked, does not show that. {LOST}",
+                gaps::describe(positions, count)
+            );
+            self.wrong(&place.key(), Wrong::MissingRecords, detail);
+        }
     }
 
     fn wrong(&mut self, place: &str, what: Wrong, detail: impl Into<String>) {
@@ -230,12 +256,25 @@ impl<'a> Log<'a> {
         Ok(Self { client, cluster_id, lags })
     }
 
-    /// Holds an object against the records of its positions.
-    async fn compare(&self, place: &Place, manifest: &Manifest, report: &mut Report) -> Result<(), VerifyError> {
-        let Some(lag) = self.lags.get(&place.partition).filter(|_| manifest.cluster_id == self.cluster_id) else { return Ok(()) };
-        let range = manifest.start..manifest.end;
-        let proves = range.start >= lag.log_start && range.end <= lag.log_end;
-        let same = !proves || self.digest(&place.partition, range).await? == manifest.digest();
+    /// Holds an object against the records of its positions. Gives back those of its gaps where the log does not show that
+    /// there was no record.
+    async fn compare(
+        &self,
+        place: &Place,
+        manifest: &Manifest,
+        gaps: Vec<Range<i64>>,
+        report: &mut Report,
+    ) -> Result<Vec<Range<i64>>, VerifyError> {
+        let Some(lag) = self.lags.get(&place.partition).filter(|_| manifest.cluster_id == self.cluster_id) else {
+            return Ok(gaps);
+        };
+        let (range, has) = (manifest.start..manifest.end, lag.log_start..lag.log_end);
+        let proves = range.start >= has.start && range.end <= has.end;
+        let shown = inside(&gaps, has.clone());
+        let same = match proves {
+            true => self.digest(&place.partition, range).await? == manifest.digest(),
+            false => !self.has_any(&place.partition, &shown).await?,
+        };
         let log = report.chain(place).log.get_or_insert_with(|| side(lag));
         if proves {
             log.compared += 1;
@@ -245,7 +284,20 @@ impl<'a> Log<'a> {
         if !same {
             report.wrong(&place.key(), Wrong::OtherRecords, "the log has other records at these positions");
         }
-        Ok(())
+        // What lies behind the log's end came after it was asked, or the chain's end is wrong.
+        Ok(inside(&gaps, i64::MIN..has.start))
+    }
+
+    /// Whether the log has a record in one of the ranges, which it reaches over.
+    async fn has_any(&self, partition: &TopicPartition, ranges: &[Range<i64>]) -> Result<bool, mantis_kafka::Error> {
+        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(false) };
+        let mut reader = Reader::open(self.client, partition.clone(), first.start, last.end)?;
+        while let Some(batch) = reader.next().await? {
+            if (0..batch.len()).any(|index| gaps::contains(ranges, batch.record(index).offset)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn digest(&self, partition: &TopicPartition, range: Range<i64>) -> Result<Digest, mantis_kafka::Error> {
@@ -279,6 +331,14 @@ impl<'a> Log<'a> {
                 );
                 report.wrong(&place, Wrong::CommittedBeyond, detail);
             }
+            if let Some(end) = end.filter(|end| *end < lag.log_start) {
+                let detail = format!(
+                    "positions [{end}, {}) behind the chain are not in the log any more: unless a running archive worker holds their \
+                     records, these are not archived. {LOST}",
+                    lag.log_start
+                );
+                report.wrong(&place, Wrong::MissingRecords, detail);
+            }
             let log_end = now.lags.get(&lag.partition).map_or(lag.log_end, |lag| lag.log_end);
             if let Some(end) = end.filter(|end| *end > log_end) {
                 let detail = format!("the chain ends at {end}, the log at {log_end}: it lost its end or was made again");
@@ -286,6 +346,12 @@ impl<'a> Log<'a> {
             }
         }
     }
+}
+
+/// What of the ranges lies within `bounds`.
+fn inside(ranges: &[Range<i64>], bounds: Range<i64>) -> Vec<Range<i64>> {
+    let cut = ranges.iter().map(|range| range.start.max(bounds.start)..range.end.min(bounds.end));
+    cut.filter(|range| !range.is_empty()).collect()
 }
 
 fn side(lag: &Lag) -> LogSide {

@@ -30,6 +30,7 @@ pub struct Recomputed<'a, S> {
     /// Cluster and partition of those that are still to come.
     chains: VecDeque<(String, TopicPartition)>,
     chain: Option<Chain<'a, S>>,
+    missing: u64,
 }
 
 struct Chain<'a, S> {
@@ -58,7 +59,7 @@ impl<'a, S: ArchiveStore> Recomputed<'a, S> {
                 chains.push_back(chain);
             }
         }
-        Ok(Self { store, config, sensors, series_max, chains, chain: None })
+        Ok(Self { store, config, sensors, series_max, chains, chain: None, missing: 0 })
     }
 
     /// The next rows; `None` at the end.
@@ -79,9 +80,18 @@ impl<'a, S: ArchiveStore> Recomputed<'a, S> {
             }
         };
         Ok(Some(match chain.rows.next(&mut chain.series).await? {
-            Some((_, rows)) => chain.take(&rows),
+            Some((manifest, rows)) => {
+                self.missing += manifest.missing();
+                chain.take(&rows)
+            }
             None => self.chain.take().map(Chain::finish).unwrap_or_default(),
         }))
+    }
+
+    /// Positions of the objects so far that hold no record: the log had lost them before they were archived, and windows that
+    /// they were in are cut.
+    pub fn missing(&self) -> u64 {
+        self.missing
     }
 }
 

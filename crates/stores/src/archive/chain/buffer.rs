@@ -53,13 +53,6 @@ impl Buffer {
         rest
     }
 
-    /// The digest of its records in front of `end`.
-    pub(super) fn digest_before(&self, end: i64) -> Digest {
-        let marks = self.columns.marks();
-        let before = marks.partition_point(|mark| mark.offset < end);
-        Digest::of(marks.get(..before).unwrap_or_default())
-    }
-
     pub(super) fn bytes(&self) -> usize {
         self.columns.bytes()
     }
@@ -75,7 +68,7 @@ impl Buffer {
             partition: partition.clone(),
             start: self.start,
             end: self.next,
-            digest: self.digest_before(self.next),
+            digest: Digest::of(self.columns.marks()),
         }
     }
 }

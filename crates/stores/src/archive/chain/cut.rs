@@ -71,7 +71,7 @@ impl<S: ArchiveStore> Shared<S> {
             None => link.added(),
             Some(theirs) => {
                 tracing::info!(key, end = theirs.end, "another worker archived these records: going on behind them");
-                link.meet(&key, &theirs)?;
+                link.meet(&key, theirs)?;
             }
         }
         Ok(())

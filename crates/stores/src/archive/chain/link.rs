@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use mantis_pipeline::{Fault, Span, TopicPartition};
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{ChainConfig, buffer::Buffer, config::RETRY};
+use super::{ChainConfig, buffer::Buffer, config::RETRY, met::Met};
 use crate::archive::{
     columns::{ArchiveColumns, Kind},
-    object::{Digest, Manifest},
+    object::Manifest,
 };
 
 /// What is held of an owned partition.
@@ -24,22 +24,13 @@ pub(super) struct Link {
     sealed: Option<Arc<Buffer>>,
     /// What came after it.
     open: Buffer,
-    /// An object of another worker that reaches beyond what was read here.
-    ahead: Option<Ahead>,
+    /// An object of another worker that reaches beyond what was read here. Records in front of its end are compared, not
+    /// kept: they are in the archive.
+    ahead: Option<Met>,
     /// When to try again to make an object, after a failure.
     retry_at: Option<Instant>,
     /// Held by whoever makes an object of this partition.
     pub(super) turn: Arc<Mutex<()>>,
-}
-
-/// Records in front of its end are compared, not kept: they are in the archive if they are the same.
-#[derive(Debug)]
-struct Ahead {
-    key: String,
-    end: i64,
-    digest: Digest,
-    /// The digest of those that were read so far.
-    read: Digest,
 }
 
 impl Link {
@@ -99,18 +90,16 @@ impl Link {
             self.open.take(columns, span);
             return Ok(());
         };
-        let known = self.open.next..ahead.end;
         let marks = columns.map_or(&[][..], ArchiveColumns::marks);
-        marks.iter().filter(|mark| known.contains(&mark.offset)).for_each(|mark| ahead.read.add(mark));
-        if span.next < ahead.end {
+        let new = marks.partition_point(|mark| mark.offset < self.open.next);
+        ahead.compare(marks.get(new..).unwrap_or_default());
+        if span.next < ahead.end() {
             (self.open.start, self.open.next) = (span.next, span.next);
             return Ok(());
         }
-        if ahead.read != ahead.digest {
-            return Err(other_records(&ahead.key, &self.partition));
-        }
-        self.end = ahead.end;
-        self.open = Buffer::new(self.kind, ahead.end);
+        ahead.verdict(&self.partition)?;
+        self.end = ahead.end();
+        self.open = Buffer::new(self.kind, self.end);
         self.ahead = None;
         if span.next > self.end {
             self.open.take(columns, span);
@@ -148,32 +137,22 @@ impl Link {
     }
 
     /// Another worker's object is where the sealed records were to go: goes on behind it, if it holds the same records.
-    pub(super) fn meet(&mut self, key: &str, theirs: &Manifest) -> Result<(), Fault> {
+    pub(super) fn meet(&mut self, key: &str, theirs: Manifest) -> Result<(), Fault> {
         let Some(sealed) = &self.sealed else { return Ok(()) };
         let mut read = Buffer::clone(sealed);
         read.join(&self.open);
-        if theirs.end > read.next {
-            let (end, digest) = (theirs.end, theirs.digest());
-            self.ahead = Some(Ahead { key: key.to_owned(), end, digest, read: read.digest_before(read.next) });
+        let mut met = Met::new(key, theirs);
+        met.compare(read.columns.marks());
+        if met.end() > read.next {
             self.open = Buffer::new(self.kind, read.next);
-        } else if read.digest_before(theirs.end) == theirs.digest() {
-            self.end = theirs.end;
-            self.open = read.behind(self.kind, theirs.end);
+            self.ahead = Some(met);
         } else {
-            return Err(other_records(key, &self.partition));
+            met.verdict(&self.partition)?;
+            self.end = met.end();
+            self.open = read.behind(self.kind, self.end);
         }
         self.sealed = None;
         self.retry_at = None;
         Ok(())
-    }
-}
-
-fn other_records(key: &str, partition: &TopicPartition) -> Fault {
-    Fault::Fatal {
-        reason: format!(
-            "the archive's object {key} does not hold the records that {partition} has in the log at its positions: another cluster or \
-             a topic of the same name wrote it, or the topic was made again. Nothing more of {partition} is archived; find out which of \
-             them is right, and move the object away if it is wrong"
-        ),
     }
 }

@@ -12,6 +12,7 @@ mod config;
 mod cut;
 mod end;
 mod link;
+mod met;
 
 pub use config::ChainConfig;
 pub use end::last;

@@ -1,5 +1,7 @@
 //! What an object says of itself, and the seal that covers all of its bytes.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, ObjectError};
@@ -9,6 +11,8 @@ use crate::archive::columns::Kind;
 pub(super) const METADATA: &str = "mantis.archive";
 /// The format that this version writes.
 pub(super) const FORMAT: u32 = 1;
+/// Ranges of [`Manifest::gaps`]. One torn hole is one range; more than a few come of transactions, a marker each.
+pub(super) const GAPS_MAX: usize = 64;
 
 /// Ends the manifest: the file's size and CRC-32C, both of a fixed width, so that they can be filled in when the file is done.
 const SEAL_KEY: &str = "\"seal\":\"";
@@ -39,6 +43,10 @@ pub struct Manifest {
     pub columns_version: u32,
     /// Records of the log in `[start, end)`; positions may be without one.
     pub records: u64,
+    /// The ranges inside `[start, end)` that hold no record: the first 64. [`missing`](Self::missing) counts all positions.
+    /// Objects of earlier versions name none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Range<i64>>,
     /// Decoded rows.
     pub rows: u64,
     /// Records that were kept as they are, whole.
@@ -66,6 +74,11 @@ impl Manifest {
     /// The digest of its records.
     pub fn digest(&self) -> Digest {
         Digest { records: self.records, crc32c: self.records_crc32c }
+    }
+
+    /// The positions that hold no record.
+    pub fn missing(&self) -> u64 {
+        self.end.saturating_sub(self.start).max(0).unsigned_abs().saturating_sub(self.records)
     }
 
     pub(super) fn json(&self) -> Result<String, ObjectError> {
@@ -109,13 +122,40 @@ pub(super) fn check_seal(file: &[u8]) -> Result<(), ObjectError> {
     }
 }
 
-/// Where the seal lies: the last one in the footer, behind everything that holds rows.
+/// Where the seal lies: the last one in the footer.
 fn place_of_seal(file: &[u8]) -> Option<usize> {
+    let place = place_of_footer(file)?;
+    let key = file.get(place.clone())?.windows(SEAL_KEY.len()).rposition(|window| window == SEAL_KEY.as_bytes())?;
+    let at = place.start + key + SEAL_KEY.len();
+    (at + SEAL_LENGTH <= place.end).then_some(at)
+}
+
+/// Where the footer lies, behind everything that holds rows; the end of a file is enough if the footer is in it.
+pub(super) fn place_of_footer(file: &[u8]) -> Option<Range<usize>> {
     let rest = file.strip_suffix(MAGIC)?;
     let (rest, length) = rest.split_last_chunk::<4>()?;
-    let footer_start = rest.len().checked_sub(u32::from_le_bytes(*length) as usize)?;
-    let footer = rest.get(footer_start..)?;
-    let key = footer.windows(SEAL_KEY.len()).rposition(|window| window == SEAL_KEY.as_bytes())?;
-    let at = footer_start + key + SEAL_KEY.len();
-    (at + SEAL_LENGTH <= rest.len()).then_some(at)
+    let start = rest.len().checked_sub(u32::from_le_bytes(*length) as usize)?;
+    Some(start..rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EARLIER: &str = r#"{"format":1,"cluster_id":"c","topic":"t","partition":0,"start":10,"end":20,"kind":"readings",
+        "columns_version":1,"records":7,"rows":7,"undecoded":0,"time_min_ns":null,"time_max_ns":null,"records_crc32c":5,"seal":""}"#;
+
+    #[test]
+    fn a_manifest_of_an_earlier_version_names_no_gaps_and_still_counts_what_is_missing() {
+        let manifest = Manifest::parse(EARLIER).unwrap();
+        assert_eq!((manifest.gaps.len(), manifest.missing()), (0, 3));
+    }
+
+    #[test]
+    fn a_manifest_without_gaps_is_written_as_ever() {
+        let manifest = Manifest { records: 10, ..Manifest::parse(EARLIER).unwrap() };
+        assert!(!manifest.json().unwrap().contains("gaps"));
+        let torn = Manifest { gaps: vec![12..14, 17..18], ..Manifest::parse(EARLIER).unwrap() };
+        assert_eq!(Manifest::parse(&torn.json().unwrap()).unwrap(), torn);
+    }
 }

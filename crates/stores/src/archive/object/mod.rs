@@ -12,7 +12,7 @@ mod write;
 
 pub use digest::Digest;
 pub use manifest::Manifest;
-pub use read::{manifest, rows};
+pub use read::{manifest, peek, rows};
 pub use write::{Head, encode};
 
 /// An object that could not be made or read.

@@ -8,11 +8,14 @@ use arrow_array::{
 use bytes::Bytes;
 use mantis_pipeline::Header;
 use mantis_schemas::{Feature, Figure, Frame, Quality, SampleFormat, SeriesId, SeriesInterner};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::{
+    arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+    file::metadata::{ParquetMetaData, ParquetMetaDataReader},
+};
 
 use super::{
     Manifest, ObjectError, layout as column,
-    manifest::{METADATA, check_seal},
+    manifest::{METADATA, check_seal, place_of_footer},
     write::NO_ARRIVAL,
 };
 use crate::archive::columns::{ArchiveRows, Decoded, EventRow, Original};
@@ -26,6 +29,13 @@ const READ_ROWS: usize = 8_192;
 /// It is damaged, or newer than this program.
 pub fn manifest(object: &Bytes) -> Result<Manifest, ObjectError> {
     Ok(open(object)?.0)
+}
+
+/// What an object says of itself, by the end of its bytes alone, without a check of the others. `None` if that end does not tell.
+pub fn peek(end: &[u8]) -> Option<Manifest> {
+    let footer = end.get(place_of_footer(end)?)?;
+    let metadata = ParquetMetaDataReader::decode_metadata(footer).ok()?;
+    of_metadata(&metadata).ok()
 }
 
 /// An object's rows in order of the log, bit for bit as they were decoded; `series` gives ids to their names.
@@ -58,10 +68,14 @@ pub fn rows(object: &Bytes, series: &mut SeriesInterner) -> Result<(Manifest, Ar
 fn open(object: &Bytes) -> Result<(Manifest, ParquetRecordBatchReaderBuilder<Bytes>), ObjectError> {
     check_seal(object)?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(object.clone()).map_err(ObjectError::damaged)?;
-    let metadata = builder.metadata().file_metadata().key_value_metadata();
-    let entry = metadata.and_then(|entries| entries.iter().find(|entry| entry.key == METADATA));
+    Ok((of_metadata(builder.metadata())?, builder))
+}
+
+fn of_metadata(metadata: &ParquetMetaData) -> Result<Manifest, ObjectError> {
+    let entries = metadata.file_metadata().key_value_metadata();
+    let entry = entries.and_then(|entries| entries.iter().find(|entry| entry.key == METADATA));
     let json = entry.and_then(|entry| entry.value.as_deref()).ok_or_else(|| ObjectError::damaged("it has no manifest"))?;
-    Ok((Manifest::parse(json)?, builder))
+    Manifest::parse(json)
 }
 
 fn log_order(file: &ArchiveRows) -> ArchiveRows {

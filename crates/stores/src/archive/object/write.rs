@@ -20,9 +20,12 @@ use parquet::{
 use super::{
     Digest, Manifest, ObjectError,
     layout::{self as column, properties},
-    manifest::{FORMAT, METADATA, UNSEALED, seal},
+    manifest::{FORMAT, GAPS_MAX, METADATA, UNSEALED, seal},
 };
-use crate::archive::columns::{ArchiveRows, Decoded, EventColumns};
+use crate::archive::{
+    columns::{ArchiveRows, Decoded, EventColumns},
+    gaps,
+};
 
 /// Which records an object holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +81,8 @@ fn manifest(head: &Head, rows: &ArchiveRows) -> Manifest {
         kind: kind.name().to_owned(),
         columns_version: kind.version(),
         records: head.digest.records,
+        // Every record has a row.
+        gaps: gaps::between(head.start..head.end, &rows.offset).take(GAPS_MAX).collect(),
         rows: rows.decoded.len() as u64,
         undecoded: rows.originals.len() as u64,
         time_min_ns: range.map(|(min, _)| min),
