@@ -225,10 +225,25 @@ fn a_waiting_consumer_is_woken_by_a_record_and_not_by_time() {
         common::consumer(&broker.servers(), "sleeper", &[("fetch.wait.max.ms", "60000"), ("socket.timeout.ms", "70000")]);
     consumer.subscribe(&["wake"]).unwrap();
     let producer = producer(&broker.servers(), &[("linger.ms", "0")]);
+    let poll = || consumer.poll(Duration::from_millis(50)).map(|message| message.unwrap().detach());
+    // A client asks for the partitions whose offset it knows, and for the others once it is answered: until it has read
+    // of each it may wait for some of them alone.
+    let (mut sent, mut read, mut partitions) = (0, 0, BTreeSet::new());
+    wait_for("records of all partitions", || {
+        if partitions.len() < 4 {
+            send(&producer, "wake", "warm up");
+            producer.flush(DEADLINE).unwrap();
+            sent += 1;
+        }
+        let found = poll()?;
+        read += 1;
+        partitions.insert(rdkafka::Message::partition(&found));
+        (partitions.len() == 4 && read == sent).then_some(())
+    });
     for number in 0..20 {
         send(&producer, "wake", &number.to_string());
         producer.flush(DEADLINE).unwrap();
-        let found = wait_for("the record", || consumer.poll(Duration::from_millis(50)).map(|message| message.unwrap().detach()));
+        let found = wait_for("the record", poll);
         assert_eq!(rdkafka::Message::payload(&found), Some(number.to_string().as_bytes()));
     }
 }
