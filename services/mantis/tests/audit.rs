@@ -141,18 +141,24 @@ fn refused_records_whose_dead_letters_were_cut_are_unproved_and_not_wrong() {
         (&whole["records_dead_lettered"], &whole["rows_rejected"], &whole["cut_dead_letters"]),
         (&5.into(), &5.into(), &0.into())
     );
-    runtime.block_on(async {
-        let admin = Admin::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
-        let letters = TopicPartition::new(topics::dead_letter(topics::READINGS), 0);
-        let (_, end) = admin.watermarks(&letters).await.unwrap();
-        admin.delete_records(&letters, end).await.unwrap();
-    });
+    delete_letters(&up);
     let account = audit(folder.path(), &["audit", "raw"], 3);
     assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()), "{account}");
     assert_eq!((&account["cut_dead_letters"], &account["missing_dead_letters"]), (&10.into(), &0.into()));
     let text = String::from_utf8(run(folder.path(), &["audit", "raw"], 3).stdout).unwrap();
     assert!(text.contains("UNPROVED 10 refused whose dead letters"), "{text}");
     up.stop();
+}
+
+/// As retention does, of all that there are.
+fn delete_letters(up: &Up) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let admin = Admin::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
+        let letters = TopicPartition::new(topics::dead_letter(topics::READINGS), 0);
+        let (_, end) = admin.watermarks(&letters).await.unwrap();
+        admin.delete_records(&letters, end).await.unwrap();
+    });
 }
 
 const SENSORS: &str = "
@@ -229,6 +235,12 @@ fn a_late_reading_without_a_dead_letter_is_found_beside_one_of_the_same_record_t
     let findings = account["findings"].as_array().unwrap();
     let missing = findings.iter().find(|finding| finding["what"] == "late reading without a dead letter").unwrap();
     assert_eq!(missing["at"], "mantis.readings/0/1 row 2");
+
+    configure(100);
+    delete_letters(&up);
+    let account = json(folder.path(), &["audit", "features"], 3);
+    assert_eq!((&account["cut_dead_letters"], &account["missing_dead_letters"]), (&1.into(), &0.into()), "{account}");
+    assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()));
     up.stop();
 }
 

@@ -15,6 +15,16 @@ pub fn between(within: Range<i64>, offsets: &[i64]) -> impl Iterator<Item = Rang
     })
 }
 
+/// The longest of ranges, `most` at most, in order of their starts.
+pub fn longest(mut ranges: Vec<Range<i64>>, most: usize) -> Vec<Range<i64>> {
+    if ranges.len() > most {
+        ranges.sort_by_key(|range| std::cmp::Reverse(range.end.saturating_sub(range.start)));
+        ranges.truncate(most);
+        ranges.sort_by_key(|range| range.start);
+    }
+    ranges
+}
+
 /// The positions of ranges.
 pub fn positions(ranges: &[Range<i64>]) -> u64 {
     ranges.iter().map(|range| range.end.saturating_sub(range.start).max(0).unsigned_abs()).sum()
@@ -55,6 +65,13 @@ mod tests {
         let gaps = [10..12, 14..17];
         let inside: Vec<i64> = (0..20).filter(|offset| contains(&gaps, *offset)).collect();
         assert_eq!(inside, [10, 11, 14, 15, 16]);
+    }
+
+    #[test]
+    fn of_more_ranges_than_are_kept_the_longest_are() {
+        let ranges = vec![0..1, 2..3, 10..90, 95..97, 98..99];
+        assert_eq!(longest(ranges.clone(), 2), [10..90, 95..97]);
+        assert_eq!(longest(ranges.clone(), 5), ranges);
     }
 
     #[test]

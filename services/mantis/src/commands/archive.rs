@@ -151,7 +151,8 @@ async fn features(config: &Config, store: &impl ArchiveStore, out: &mut impl Wri
     }
     tracing::warn!(
         missing = recomputed.missing(),
-        "the archive lacks records at some positions: windows that they were in are cut; `mantis archive verify` names the positions"
+        "positions of the archive hold no record: windows are cut where the log had lost one; `mantis archive verify` names them, and tells \
+         them from marks of transactions while the log has them"
     );
     Ok(Exit::Attention)
 }

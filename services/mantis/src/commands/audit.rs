@@ -186,6 +186,9 @@ fn show_features(account: &FeatureAccount, out: &mut impl Write) -> Result<()> {
         ("late without a dead letter", account.missing_dead_letters),
     ];
     show_faults(&wrong, &account.unproved, out)?;
+    if account.cut_dead_letters > 0 {
+        writeln!(out, "UNPROVED {} late whose dead letters retention may have removed", n(account.cut_dead_letters))?;
+    }
     for finding in &account.findings {
         writeln!(out, "  {} {} / {} {}", finding.what, finding.asset, finding.sensor, finding.at)?;
     }

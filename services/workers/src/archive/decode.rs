@@ -6,7 +6,7 @@ use mantis_pipeline::{Decoder, Header, Reason, Record, RowReject};
 use mantis_schemas::{ConfigError, DecoderConfig, EventBody, Reject, SeriesTable, encode::json};
 use mantis_stores::archive::columns::{ArchiveColumns, ArchiveRows, Decoded, EventRow, Kind, Original};
 
-use crate::decode::Contract;
+use crate::decode::{Contract, rows_as_sent};
 
 /// Refused rows of a record that are named; the record is kept whole, so all of them can be found again.
 const ROWS_NAMED_MAX: usize = 1_000;
@@ -66,14 +66,8 @@ impl ArchiveDecoder {
 
     /// Gives the decoded rows the indexes that they have in the record, refused ones counted.
     fn place(&self, offset: i64, decoded: usize, into: &mut ArchiveRows) {
-        let mut row = 0_u32;
-        let mut rejects = self.rejects.iter().peekable();
-        for _ in 0..decoded {
-            while rejects.next_if(|reject| reject.row == row).is_some() {
-                row += 1;
-            }
+        for row in rows_as_sent(decoded, &self.rejects) {
             into.placed(offset, i32::try_from(row).unwrap_or(i32::MAX));
-            row += 1;
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use mantis_pipeline::{RowReject, TopicPartition};
+use mantis_pipeline::TopicPartition;
 use serde::Serialize;
 
 /// A position in the log.
@@ -60,29 +60,5 @@ impl Refused {
     /// Whether this row is in the dead letters, by itself or with its record.
     pub(super) fn has_row(&self, offset: i64, row: u32) -> bool {
         self.whole.contains(&offset) || self.rows.get(&offset).is_some_and(|rows| rows.contains(&row))
-    }
-}
-
-/// The numbers that its sender gave to the `good` rows of a record: dead letters name rows by them. `rejects` are the others.
-pub(super) fn rows_as_sent(good: usize, rejects: &[RowReject]) -> impl Iterator<Item = u32> {
-    let mut rejects = rejects.iter().map(|reject| reject.row).peekable();
-    (0..=u32::MAX).filter(move |row| rejects.next_if_eq(row).is_none()).take(good)
-}
-
-#[cfg(test)]
-mod tests {
-    use mantis_pipeline::Reason;
-
-    use super::*;
-
-    #[test]
-    fn good_rows_keep_the_numbers_of_their_record_around_the_refused_ones() {
-        for (good, refused, expected) in
-            [(3, vec![], vec![0, 1, 2]), (2, vec![0, 2], vec![1, 3]), (1, vec![1, 2], vec![0]), (0, vec![0], vec![])]
-        {
-            let reject = |row| RowReject { row, reason: Reason::new("not-finite", "") };
-            let rejects: Vec<_> = refused.into_iter().map(reject).collect();
-            assert_eq!(rows_as_sent(good, &rejects).collect::<Vec<u32>>(), expected);
-        }
     }
 }

@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::{
     AuditError, FINDINGS_MAX, Unproved,
-    dead_letters::{DeadLetters, Position, rows_as_sent},
+    dead_letters::{DeadLetters, Position},
     log,
 };
 use crate::{
+    decode::rows_as_sent,
     features::{self, Counts, FeatureConfig, Offline},
     raw::RecordDecoder,
     sensors::SensorRegistry,
@@ -40,6 +41,9 @@ pub struct FeatureAccount {
     pub readings: Counts,
     /// Readings that are too late and have no dead letter that says so.
     pub missing_dead_letters: u64,
+    /// Readings that are too late and have no dead letter now, of topics whose dead letters no longer begin at their start:
+    /// unproved, not wrong.
+    pub cut_dead_letters: u64,
     /// Rows that the log brings and the store has, figure by figure.
     pub proved_rows: u64,
     /// Rows of windows that are still open at the audited positions: the store may have them as they were before, or not yet.
@@ -162,7 +166,7 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
         let wrong = account.missing + account.different + account.unexplained + account.missing_dead_letters;
         let Counts { readings, good, uncertain, bad, duplicates, late, .. } = account.readings;
         account.adds_up = wrong == 0 && readings == good + uncertain + bad + duplicates + late;
-        account.proved = account.adds_up && account.unproved.is_empty() && account.trimmed == 0;
+        account.proved = account.adds_up && account.unproved.is_empty() && account.trimmed == 0 && account.cut_dead_letters == 0;
         Ok(account)
     }
 
@@ -246,7 +250,12 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
     /// A reading that is too late is a row of a dead letter.
     fn check_letter(&self, lag: &Lag, offset: i64, row: u32, letters: &DeadLetters, account: &mut FeatureAccount) {
         let found = letters.refused.get(&lag.partition).is_some_and(|refused| refused.has_row(offset, row));
-        if !found && !letters.cut.contains(&*lag.partition.topic) {
+        if found {
+            return;
+        }
+        if letters.cut.contains(&*lag.partition.topic) {
+            account.cut_dead_letters += 1;
+        } else {
             account.missing_dead_letters += 1;
             let partition = lag.partition.partition;
             let position = Position { topic: lag.partition.topic.to_string(), partition, offset };

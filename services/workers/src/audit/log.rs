@@ -9,9 +9,9 @@ use super::{
     Account, AuditError, Finding, FindingKind, Names, PartitionAccount, Position,
     account::MissingDeadLetter,
     book::{Book, Entry, Kind, Side, hash_frame, hash_reading},
-    dead_letters::{DeadLetters, Refused, rows_as_sent},
+    dead_letters::{DeadLetters, Refused},
 };
-use crate::{raw::RecordDecoder, sensors::Declared};
+use crate::{decode::rows_as_sent, raw::RecordDecoder, sensors::Declared};
 
 /// The dead letters of `group`.
 pub(super) async fn dead_letters(

@@ -107,7 +107,15 @@ impl PartitionState {
 
     /// What all of it takes.
     pub(super) fn size(&self) -> StateSize {
-        self.size
+        StateSize { bytes: self.size.bytes + self.table_bytes(), ..self.size }
+    }
+
+    /// What the tables take in which sensors are found: with many partitions and few sensors in each, the most.
+    pub(super) fn table_bytes(&self) -> usize {
+        let spare = self.sensors.capacity() - self.sensors.len();
+        self.by_series.capacity() * size_of::<u32>()
+            + self.by_name.capacity() * size_of::<(Arc<Series>, u32)>()
+            + spare * size_of::<Sensor>()
     }
 
     /// All sensors.

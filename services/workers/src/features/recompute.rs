@@ -88,8 +88,8 @@ impl<'a, S: ArchiveStore> Recomputed<'a, S> {
         }))
     }
 
-    /// Positions of the objects so far that hold no record: the log had lost them before they were archived, and windows that
-    /// they were in are cut.
+    /// Positions of the objects so far that hold no record. The log lost them before they were archived, and windows that they
+    /// were in are cut; or they never held one (marks of transactions), which the archive alone cannot tell.
     pub fn missing(&self) -> u64 {
         self.missing
     }

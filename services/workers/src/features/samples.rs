@@ -125,6 +125,14 @@ impl Samples {
         }
     }
 
+    /// Gives back all room that is not in use.
+    pub(super) fn shrink(&mut self) {
+        let samples = self.len();
+        self.times.shrink_to(samples);
+        self.values.shrink_to(samples);
+        self.qualities.shrink_to(samples);
+    }
+
     fn quality(&self, place: usize) -> Quality {
         self.qualities.get(place).copied().unwrap_or(Quality::Good)
     }

@@ -110,8 +110,9 @@ impl SensorState {
         let not_final = open.iter().filter(|open| open.published != Published::Final);
         let next_end_ns = not_final.map(end_of).min().unwrap_or(i64::MAX);
         let mut state = Self { samples, watermark_ns, kept_from_ns, open, next_end_ns, irregular };
-        // Lateness or windows may be shorter than they were.
+        // Lateness or windows may be shorter than they were, so that the state fits within its bound again.
         state.retire(config);
+        state.samples.shrink();
         state
     }
 

@@ -96,9 +96,9 @@ impl Fed {
         self.state.counts = counts;
     }
 
-    /// What the sensors take, one by one.
+    /// What the tables and the sensors take, one by one.
     fn size(&self) -> StateSize {
-        let mut size = StateSize::default();
+        let mut size = StateSize { bytes: self.state.table_bytes(), ..StateSize::default() };
         for (Series { asset, sensor }, state) in self.state.sensors() {
             size += StateSize {
                 sensors: 1,
@@ -290,11 +290,13 @@ fn a_state_that_comes_back_keeps_nothing_that_a_shorter_lateness_does_not_need()
     let mut fed = Fed::new(FeatureConfig { lateness_ns: 3_600 * S, ..config() });
     let readings: Vec<Reading> = (0..3_600).map(|n| reading(0, DAY + n * S, (n * 7 % 13) as f64, n)).collect();
     fed.feed(&readings);
-    assert_eq!(fed.state.size().samples, 3_600);
+    let before = fed.state.size();
     fed.config = config();
     fed.restart();
+    let after = fed.state.size();
     // The window of a minute that holds the earliest time which is not too late.
-    assert_eq!(fed.state.size().samples, 180);
+    assert_eq!((before.samples, after.samples), (3_600, 180));
+    assert!(after.bytes < before.bytes / 10, "{before:?}, then {after:?}");
     fed.feed(&[reading(0, DAY + 3_600 * S, 0.0, 3_600)]);
     let mut at_once = Fed::new(config());
     at_once.feed(&readings);

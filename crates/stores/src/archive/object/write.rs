@@ -82,7 +82,7 @@ fn manifest(head: &Head, rows: &ArchiveRows) -> Manifest {
         columns_version: kind.version(),
         records: head.digest.records,
         // Every record has a row.
-        gaps: gaps::between(head.start..head.end, &rows.offset).take(GAPS_MAX).collect(),
+        gaps: gaps::longest(gaps::between(head.start..head.end, &rows.offset).collect(), GAPS_MAX),
         rows: rows.decoded.len() as u64,
         undecoded: rows.originals.len() as u64,
         time_min_ns: range.map(|(min, _)| min),
