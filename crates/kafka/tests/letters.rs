@@ -7,7 +7,7 @@ mod common;
 use common::*;
 use mantis_kafka::{
     ClientConfig, DeadLetterProducer,
-    letters::{self, Filter, Found, RefusedRecord},
+    letters::{self, Filter, Found, Order, RefusedRecord},
 };
 use mantis_pipeline::{DeadLetter, DeadLetters, Header, Reason, RowReject, TopicPartition};
 use mantis_schemas::topics;
@@ -86,6 +86,27 @@ async fn the_newest_of_each_topic_are_found_before_the_older_ones_of_any() {
     let found = within("searching", letters::newest(&client, &readings, 2)).await.unwrap();
     assert_eq!(offsets(&found), [8, 7]);
     assert_eq!(found.more_from.map(|more| more.to_string()), Some("mantis.readings.dlq/0/0".into()));
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wanted_is_found_behind_however_many_newer_letters_that_are_not() {
+    let broker = broker().await;
+    let client = broker.client();
+    refuse(&client, &["raw"], topics::READINGS, 0..6).await;
+    let producer = DeadLetterProducer::new(&client, "raw").unwrap();
+    let late = |offset| DeadLetter { reason: Some(Reason::new("late", "late")), ..letter(topics::READINGS, offset) };
+    within("letters", producer.send(&(6..20).map(late).collect::<Vec<_>>())).await.unwrap();
+    let broken = Filter { reason: Some("broken-json".into()), ..Filter::default() };
+
+    let found = within("searching", letters::newest(&client, &broken, 7)).await.unwrap();
+    assert_eq!((offsets(&found), found.order, found.more_from), (vec![5, 4, 3, 2, 1, 0], Order::NewestFirst, None));
+    let found = within("searching", letters::newest(&client, &broken, 4)).await.unwrap();
+    assert_eq!((offsets(&found), found.order), (vec![0, 1, 2, 3], Order::OldestFirst));
+    assert_eq!(found.more_from.map(|more| more.to_string()), Some("mantis.readings.dlq/0/4".into()));
+    let none = Filter { reason: Some("conflict".into()), ..Filter::default() };
+    let found = within("searching", letters::newest(&client, &none, 4)).await.unwrap();
+    assert_eq!((offsets(&found), found.more_from), (vec![], None));
     broker.stop().await;
 }
 

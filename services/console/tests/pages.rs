@@ -263,8 +263,23 @@ async fn dead_letters_are_listed_newest_and_bounded_with_their_reasons_escaped()
     assert!(page.contains("<code>broken-json</code>") && page.contains("&#60;b&#62;not&#60;/b&#62; JSON ‹U+202E›"));
     assert!(!page.contains("older ones are not shown"));
     browser.switches.has_older_letters.store(true, Ordering::Relaxed);
-    assert!(browser.page("/letters").await.contains("older ones are not shown"));
+    let page = browser.page("/letters").await;
+    assert!(page.contains("older ones are not shown, <code>mantis dlq list --from mantis.events.dlq/0/7</code>"), "{page}");
     assert!(browser.page("/replay").await.contains("do this again for the rest"));
+}
+
+#[tokio::test]
+async fn that_there_are_no_dead_letters_is_said_only_when_all_were_looked_at() {
+    let browser = Plant::new().browser();
+    assert!(browser.page("/letters").await.contains("everything that came could be stored"));
+    assert!(browser.page("/replay").await.contains("There is no refused record to send.</p>"));
+    browser.switches.has_older_letters.store(true, Ordering::Relaxed);
+    for path in ["/letters", "/letters?reason=late", "/replay"] {
+        let page = browser.page(path).await;
+        assert!(!page.contains("everything that came could be stored"), "{page}");
+        assert!(page.contains("Only the newest dead letters were looked at, 100\u{202f}000 at least"), "{page}");
+        assert!(page.contains("mantis dlq list --from mantis.events.dlq/0/7"), "{page}");
+    }
 }
 
 #[tokio::test]

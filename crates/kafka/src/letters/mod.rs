@@ -12,7 +12,7 @@ mod whole;
 
 use self::log::DeadLetterLog;
 pub use self::{
-    index::Found,
+    index::{Found, Order},
     place::{NoPlace, Place},
     record::{Reason, Refusal, RefusedRecord},
     replay::{Sent, replay},
