@@ -63,7 +63,7 @@ async fn beyond_the_bound_the_newest_records_are_found_and_where_the_older_ones_
     let older = Filter { from: Some(from), ..Filter::default() };
     let found = within("searching", letters::oldest(&client, &older, 5)).await.unwrap();
     assert_eq!(offsets(&found), [0, 1, 2]);
-    assert_eq!(found.more_from.map(|more| more.to_string()), Some("mantis.readings.dlq/0/5".into()));
+    assert_eq!(found.more_from.map(|more| more.to_string()), Some("mantis.readings.dlq/0/6".into()));
 
     let found = within("searching", letters::newest(&client, &Filter::default(), 10)).await.unwrap();
     assert_eq!((offsets(&found), found.more_from), (vec![4, 3, 2, 1, 0], None));
@@ -127,6 +127,20 @@ async fn a_replay_goes_on_behind_the_records_that_were_sent_before() {
     let all = within("searching", letters::newest(&client, &all, 100)).await.unwrap();
     assert!(all.records.iter().flat_map(|record| &record.refusals).all(|refusal| refusal.replayed_ms == Some(7)));
     assert_eq!(offsets(&all), [4, 3, 2, 1, 0]);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_is_sent_once_though_the_bound_falls_between_the_letters_of_its_groups() {
+    let broker = broker().await;
+    let client = broker.client();
+    refuse(&client, &["raw", "cache"], topics::READINGS, 0..4).await;
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        let found = within("searching", letters::oldest(&client, &Filter::default(), 3)).await.unwrap();
+        sent.push(within("sending", letters::replay(&client, &found, 7)).await.unwrap().replayed);
+    }
+    assert_eq!(sent, [2, 2, 0]);
     broker.stop().await;
 }
 

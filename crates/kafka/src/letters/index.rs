@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use mantis_pipeline::{Record, TopicPartition};
 
 use super::{
-    Filter, Place,
+    Filter, GROUPS_MAX, Place,
     record::{Refusal, RefusedRecord},
 };
 use crate::dead_letter::Origin;
@@ -139,7 +139,9 @@ impl<'a> Index<'a> {
         }
         // A mark is of a letter that is gone, lies before the search or is none that is wanted.
         let What::Letter(letter @ Letter { refusal: Some(_), .. }) = what else { return true };
-        if self.wanted >= self.letters_max {
+        // A record is sent whole for all its groups: were it cut apart by the bound, the rest of it would be sent once more.
+        let groups = self.records.get(&record).map_or(0, Vec::len);
+        if self.wanted >= self.letters_max && !(1..GROUPS_MAX).contains(&groups) {
             return false;
         }
         self.wanted += 1;
@@ -288,6 +290,16 @@ mod tests {
         assert_eq!(oldest, (vec![(1, vec![2]), (0, vec![3])], Some(4)));
         let newest = found(Order::NewestFirst, 3, &Filter::default());
         assert_eq!(newest, (vec![(3, vec![6]), (2, vec![4]), (0, vec![3])], Some(2)), "the mark takes no place of a letter");
+    }
+
+    #[test]
+    fn the_bound_does_not_cut_a_record_apart_that_several_groups_refused() {
+        let oldest = found(Order::OldestFirst, 2, &Filter::default());
+        assert_eq!(oldest, (vec![(1, vec![2]), (0, vec![3])], Some(4)), "the third letter is of a record that is known");
+        let groups: Vec<String> = (0..100).map(|group| group.to_string()).collect();
+        let log: Vec<_> = groups.iter().map(|group| (0, group.as_str(), None)).collect();
+        let (records, left_out) = found_of(&log, Order::OldestFirst, 1, &Filter::default());
+        assert_eq!((records[0].1.len(), left_out), (GROUPS_MAX, Some(GROUPS_MAX as i64)));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub use self::{
 /// Letters that one search holds; some 500 bytes of each.
 pub const LETTERS_MAX: usize = 100_000;
 
+/// Groups whose letters of one record are shown, and held beyond the bound on letters; there is one group per worker.
+const GROUPS_MAX: usize = 16;
+
 /// Which letters are meant; without any bound all that were not replayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {

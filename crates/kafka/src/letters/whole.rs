@@ -2,14 +2,11 @@
 
 use mantis_pipeline::{Header, RecordBatch};
 
-use super::{Filter, Place, Refusal, search};
+use super::{Filter, GROUPS_MAX, Place, Refusal, search};
 use crate::{
     ClientConfig, Error, Reader,
     dead_letter::{self, Origin},
 };
-
-/// Groups whose letters of one record are shown; there is one group per worker.
-const GROUPS_MAX: usize = 16;
 
 /// A refused record, whole.
 #[derive(Clone, Debug)]
