@@ -42,9 +42,33 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether letters of records of this topic are meant at all.
+    fn asks_for_topic(&self, topic: &str) -> bool {
+        let is_of = |position: &String| position.parse().is_ok_and(|place: Place| *place.partition.topic == *topic);
+        self.topic.as_ref().is_none_or(|asked| asked == topic) && self.position.as_ref().is_none_or(is_of)
+    }
+
     /// Whether letters of the record at this position are meant at all.
     fn asks_for(&self, record: &Place) -> bool {
         self.topic.as_ref().is_none_or(|topic| **topic == *record.partition.topic)
             && self.position.as_ref().is_none_or(|asked| *asked == record.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_asked_for_by_position_is_looked_for_in_the_letters_of_its_topic_alone() {
+        let asked = |topic: Option<&str>, position: Option<&str>| {
+            let filter = Filter { topic: topic.map(Into::into), position: position.map(Into::into), ..Filter::default() };
+            ["mantis.readings", "mantis.events"].map(|topic| filter.asks_for_topic(topic))
+        };
+        assert_eq!(asked(None, None), [true, true]);
+        assert_eq!(asked(Some("mantis.events"), None), [false, true]);
+        assert_eq!(asked(None, Some("mantis.readings/0/7")), [true, false]);
+        assert_eq!(asked(Some("mantis.events"), Some("mantis.readings/0/7")), [false, false]);
+        assert_eq!(asked(None, Some("mantis.readings")), [false, false], "no position of any record");
     }
 }
