@@ -161,6 +161,23 @@ async fn a_group_that_refused_a_record_long_after_another_is_marked_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_without_a_key_are_marked_in_the_partitions_where_they_lie() {
+    let broker = TestBroker::start().await;
+    broker.topic(topics::READINGS, 1, &[]).await;
+    broker.topic(&topics::dead_letter(topics::READINGS), 8, &[]).await;
+    let client = broker.client();
+    let producer = DeadLetterProducer::new(&client, "raw").unwrap();
+    for offset in 0..40 {
+        within("a letter", producer.send(&[DeadLetter { key: None, ..letter(topics::READINGS, offset) }])).await.unwrap();
+    }
+    let found = within("searching", letters::oldest(&client, &Filter::default(), 100)).await.unwrap();
+    assert_eq!(within("sending", letters::replay(&client, &found, 7)).await.unwrap().replayed, 40);
+    let left = within("searching", letters::oldest(&client, &Filter::default(), 100)).await.unwrap();
+    assert_eq!(offsets(&left), Vec::<i64>::new());
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_record_is_shown_once_with_what_each_group_says_of_it() {
     let broker = broker().await;
     let client = broker.client();
