@@ -44,7 +44,6 @@ pub async fn whole(client: &ClientConfig, position: &str) -> Result<Option<Whole
     let Some(record) = found.records.into_iter().next() else { return Ok(None) };
     let mut whole: Option<Whole> = None;
     for Refusal { place: Place { partition, offset }, written_ms, replayed_ms, .. } in record.refusals {
-        // What retention has removed meanwhile is not shown.
         let Some(batch) = Reader::open(client, partition, offset, offset + 1)?.next().await? else { continue };
         let (letter, headers) = (batch.record(0), batch.headers(0));
         let Some(origin) = dead_letter::origin(&headers) else { continue };
