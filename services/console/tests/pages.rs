@@ -282,6 +282,19 @@ async fn that_there_are_no_dead_letters_is_said_only_when_all_were_looked_at() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn dead_letters_are_searched_one_question_at_a_time() {
+    let browser = Plant::new().browser();
+    *browser.switches.letters.lock().unwrap() = vec![letter(1, b"{")];
+    browser.switches.letters_are_slow.store(true, Ordering::Relaxed);
+    let page = browser.page("/letters").await;
+    assert!(page.contains("the search for dead letters in Kafka did not answer within 20 s"), "{page}");
+    let page = browser.page("/replay").await;
+    assert!(page.contains("the search for dead letters in Kafka is asked too much already"), "{page}");
+    let page = browser.page("/letter?position=mantis.readings/0/1").await;
+    assert!(page.contains("Refused by mantis-raw"), "a single letter is no search: {page}");
+}
+
 #[tokio::test]
 async fn a_record_that_several_workers_refused_is_one_row() {
     let browser = Plant::new().browser();

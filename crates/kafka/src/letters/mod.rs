@@ -20,7 +20,9 @@ pub use self::{
     whole::{Whole, WholeRefusal, whole},
 };
 
-/// Letters that one search holds; some 500 bytes of each.
+/// Letters that one search holds, and as many marks and letters of other reasons: some 500 bytes of each letter and 100 of each
+/// of the others, so about 60 MB. At the worst each letter has 16 reasons with sentences of 200 characters, some 4 KB: 400 MB,
+/// and up to four times that where no character is ASCII. Who searches for several at once lets one search run at a time.
 pub const LETTERS_MAX: usize = 100_000;
 
 /// Groups whose letters of one record are shown, and held beyond the bound on letters; there is one group per worker.

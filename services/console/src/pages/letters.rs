@@ -19,6 +19,9 @@ use crate::{
     text,
 };
 
+/// What is asked for letters, as a page names it.
+pub(super) const SEARCH: &str = "the search for dead letters in Kafka";
+
 /// Which letters an address or a form means.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Asked {
@@ -139,7 +142,7 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
 /// The records that a filter means.
 pub(super) async fn list<S: Site>(console: &Console<S>, filter: Filter) -> Result<Listing, String> {
     let letters = console.site.letters();
-    console.asker.ask("Kafka", KAFKA_WAIT, async move { letters.list(filter).await }).await
+    console.searcher.ask(SEARCH, KAFKA_WAIT, async move { letters.list(filter).await }).await
 }
 
 fn row(record: &RefusedRecord, now: Timestamp) -> Row {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     Console, KAFKA_WAIT, Shell,
-    letters::{Asked, NotSeen, in_words, list, query},
+    letters::{Asked, NotSeen, SEARCH, in_words, list, query},
     message, render,
 };
 use crate::{
@@ -99,7 +99,7 @@ pub(super) async fn send<S: Site>(
     let filter = asked.filter();
     let filter = Filter { all: filter.position.is_some(), ..filter };
     let letters = console.site.letters();
-    let sent = console.asker.ask("Kafka", KAFKA_WAIT, async move { letters.replay(filter).await }).await;
+    let sent = console.searcher.ask(SEARCH, KAFKA_WAIT, async move { letters.replay(filter).await }).await;
     let view = |Sent { replayed, failed, failures }| SentView {
         replayed: text::count(replayed),
         failed,

@@ -53,6 +53,7 @@ pub struct Switches {
     pub replayed: Mutex<Vec<Filter>>,
     pub letters: Mutex<Vec<Whole>>,
     pub has_older_letters: AtomicBool,
+    pub letters_are_slow: AtomicBool,
     pub workers: Mutex<Vec<Worker>>,
 }
 
@@ -333,6 +334,9 @@ impl Shelf {
 
 impl Letters for Shelf {
     async fn list(&self, filter: Filter) -> Result<Listing, String> {
+        if self.0.letters_are_slow.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let found = self.wanted(&filter);
         let records = found.iter().take(RECORDS_SHOWN_MAX).map(listed).collect();
         let more_from = self.0.has_older_letters.load(Ordering::Relaxed).then(|| "mantis.events.dlq/0/7".parse().unwrap());
