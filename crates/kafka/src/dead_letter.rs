@@ -10,8 +10,8 @@
 //! | `mantis-dlq-reason`, `-detail` | why the whole record was refused, where it was |
 //! | `mantis-dlq-rows` | the refused rows as JSON: `[{"code","detail","rows":[0,4]}]`, rows of one reason together |
 //!
-//! When a letter was sent to its topic again, a mark follows it in the dead-letter topic: a record without value, with the
-//! letter's identity and `mantis-dlq-replayed`, the time in ms since the epoch.
+//! When a letter was sent to its topic again, a mark follows it in its partition: a record without value, with the letter's
+//! identity and `mantis-dlq-replayed`, the time in ms since the epoch.
 //!
 //! Numbers are decimal text. Where a name occurs more than once (a dead letter that was refused again) the last counts.
 
@@ -155,13 +155,14 @@ pub fn replay(origin: &Origin, letter: &Record<'_>, headers: Vec<Header>) -> Out
     }
 }
 
-/// The mark that the letter of this origin was sent to its topic again at `now_ms`.
-pub fn replayed(origin: &Origin, letter: &Record<'_>, now_ms: i64) -> OutRecord {
+/// The mark that the letter of this origin was sent to its topic again at `now_ms`. It follows the letter in its `partition`,
+/// whose order says which of them is later.
+pub fn replayed(origin: &Origin, letter: &Record<'_>, partition: i32, now_ms: i64) -> OutRecord {
     let mut headers = identity(&origin.group, &origin.partition, origin.offset);
     headers.push(header(REPLAYED, now_ms.to_string()));
     OutRecord {
         topic: topics::dead_letter(&origin.partition.topic).into(),
-        partition: None,
+        partition: Some(partition),
         key: letter.key.map(<[u8]>::to_vec),
         payload: None,
         headers,

@@ -7,7 +7,7 @@ mod common;
 use common::*;
 use mantis_kafka::{
     ClientConfig, DeadLetterProducer,
-    letters::{self, Filter, Found, RefusedRecord},
+    letters::{self, Filter, Found, Order, RefusedRecord},
 };
 use mantis_pipeline::{DeadLetter, DeadLetters, Header, Reason, RowReject, TopicPartition};
 use mantis_schemas::topics;
@@ -63,7 +63,7 @@ async fn beyond_the_bound_the_newest_records_are_found_and_where_the_older_ones_
     let older = Filter { from: Some(from), ..Filter::default() };
     let found = within("searching", letters::oldest(&client, &older, 5)).await.unwrap();
     assert_eq!(offsets(&found), [0, 1, 2]);
-    assert_eq!(found.more_from.map(|more| more.to_string()), Some("mantis.readings.dlq/0/5".into()));
+    assert_eq!(found.more_from.map(|more| more.to_string()), Some("mantis.readings.dlq/0/6".into()));
 
     let found = within("searching", letters::newest(&client, &Filter::default(), 10)).await.unwrap();
     assert_eq!((offsets(&found), found.more_from), (vec![4, 3, 2, 1, 0], None));
@@ -90,6 +90,27 @@ async fn the_newest_of_each_topic_are_found_before_the_older_ones_of_any() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wanted_is_found_behind_however_many_newer_letters_that_are_not() {
+    let broker = broker().await;
+    let client = broker.client();
+    refuse(&client, &["raw"], topics::READINGS, 0..6).await;
+    let producer = DeadLetterProducer::new(&client, "raw").unwrap();
+    let late = |offset| DeadLetter { reason: Some(Reason::new("late", "late")), ..letter(topics::READINGS, offset) };
+    within("letters", producer.send(&(6..20).map(late).collect::<Vec<_>>())).await.unwrap();
+    let broken = Filter { reason: Some("broken-json".into()), ..Filter::default() };
+
+    let found = within("searching", letters::newest(&client, &broken, 7)).await.unwrap();
+    assert_eq!((offsets(&found), found.order, found.more_from), (vec![5, 4, 3, 2, 1, 0], Order::NewestFirst, None));
+    let found = within("searching", letters::newest(&client, &broken, 4)).await.unwrap();
+    assert_eq!((offsets(&found), found.order), (vec![0, 1, 2, 3], Order::OldestFirst));
+    assert_eq!(found.more_from.map(|more| more.to_string()), Some("mantis.readings.dlq/0/4".into()));
+    let none = Filter { reason: Some("conflict".into()), ..Filter::default() };
+    let found = within("searching", letters::newest(&client, &none, 4)).await.unwrap();
+    assert_eq!((offsets(&found), found.more_from), (vec![], None));
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_goes_on_behind_the_records_that_were_sent_before() {
     let broker = broker().await;
     let client = broker.client();
@@ -110,6 +131,20 @@ async fn a_replay_goes_on_behind_the_records_that_were_sent_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_is_sent_once_though_the_bound_falls_between_the_letters_of_its_groups() {
+    let broker = broker().await;
+    let client = broker.client();
+    refuse(&client, &["raw", "cache"], topics::READINGS, 0..4).await;
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        let found = within("searching", letters::oldest(&client, &Filter::default(), 3)).await.unwrap();
+        sent.push(within("sending", letters::replay(&client, &found, 7)).await.unwrap().replayed);
+    }
+    assert_eq!(sent, [2, 2, 0]);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_refused_a_record_long_after_another_is_marked_with_it() {
     let broker = broker().await;
     let client = broker.client();
@@ -122,6 +157,23 @@ async fn a_group_that_refused_a_record_long_after_another_is_marked_with_it() {
     assert_eq!(within("sending", letters::replay(&client, &found, 7)).await.unwrap().replayed, 600);
     let left = within("searching", letters::oldest(&client, &Filter::default(), 2_000)).await.unwrap();
     assert_eq!((offsets(&left), left.more_from), (vec![], None));
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_without_a_key_are_marked_in_the_partitions_where_they_lie() {
+    let broker = TestBroker::start().await;
+    broker.topic(topics::READINGS, 1, &[]).await;
+    broker.topic(&topics::dead_letter(topics::READINGS), 8, &[]).await;
+    let client = broker.client();
+    let producer = DeadLetterProducer::new(&client, "raw").unwrap();
+    for offset in 0..40 {
+        within("a letter", producer.send(&[DeadLetter { key: None, ..letter(topics::READINGS, offset) }])).await.unwrap();
+    }
+    let found = within("searching", letters::oldest(&client, &Filter::default(), 100)).await.unwrap();
+    assert_eq!(within("sending", letters::replay(&client, &found, 7)).await.unwrap().replayed, 40);
+    let left = within("searching", letters::oldest(&client, &Filter::default(), 100)).await.unwrap();
+    assert_eq!(offsets(&left), Vec::<i64>::new());
     broker.stop().await;
 }
 

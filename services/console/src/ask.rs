@@ -7,16 +7,14 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Questions under way at once; those that nobody waits for any more count until they end.
-const QUESTIONS_MAX: usize = 16;
-
 /// Asks. Cheap to clone; clones share the bound.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker(Arc<Semaphore>);
 
 impl Asker {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(QUESTIONS_MAX)))
+    /// Asks this many questions at once; those that nobody waits for any more count until they end.
+    pub(crate) fn new(questions_max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(questions_max)))
     }
 
     /// The answer of `what`, or a sentence that says why there is none. A question that is not answered within `wait` goes on
@@ -60,8 +58,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_does_not_come_is_a_sentence_and_keeps_its_place_until_it_ends() {
-        let asker = Asker::new();
-        for _ in 0..QUESTIONS_MAX {
+        let asker = Asker::new(2);
+        for _ in 0..2 {
             let error = asker.ask("the store", WAIT, std::future::pending::<Result<(), Infallible>>()).await.unwrap_err();
             assert!(error.contains("the store did not answer within 5 s"), "{error}");
         }
@@ -71,7 +69,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_and_a_panic_are_told() {
-        let asker = Asker::new();
+        let asker = Asker::new(1);
         assert_eq!(asker.ask("it", WAIT, async { Err::<(), _>("full") }).await, Err("full".to_owned()));
         let panics = async {
             if std::env::args().count() > 0 {

@@ -4,17 +4,18 @@ use std::{future::Future, time::SystemTime};
 
 use mantis_kafka::{
     ClientConfig,
-    letters::{self, LETTERS_MAX},
+    letters::{self, Found, LETTERS_MAX},
 };
 
-pub use mantis_kafka::letters::{Filter, Refusal, RefusedRecord, Sent, Whole, WholeRefusal};
+pub use mantis_kafka::letters::{Filter, Order, Place, Refusal, RefusedRecord, Sent, Whole, WholeRefusal};
 
-/// Refused records on one page; the newest of them.
+/// Refused records on one page.
 pub const RECORDS_SHOWN_MAX: usize = 200;
 
 /// Where dead letters are kept.
 pub trait Letters: Send + Sync + 'static {
-    /// The newest records of which `filter` wants letters, newest first, at most [`RECORDS_SHOWN_MAX`].
+    /// The newest records of which `filter` wants letters, newest first, at most [`RECORDS_SHOWN_MAX`]; where none of the
+    /// letters that could be looked at is wanted, the oldest ones, oldest first.
     ///
     /// # Errors
     /// Why they cannot be read.
@@ -36,12 +37,14 @@ pub trait Letters: Send + Sync + 'static {
 /// Refused records of a list.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// The newest.
+    /// The first of them.
     pub records: Vec<RefusedRecord>,
+    /// From which end they were found.
+    pub order: Order,
     /// How many are wanted.
     pub found: usize,
-    /// True where there are older letters that were not looked at.
-    pub older: bool,
+    /// Where there are letters that were not looked at: from here on `mantis dlq list` lists them.
+    pub more_from: Option<Place>,
 }
 
 /// Dead letters in their topics.
@@ -50,8 +53,8 @@ pub struct KafkaLetters(pub ClientConfig);
 
 impl Letters for KafkaLetters {
     async fn list(&self, filter: Filter) -> Result<Listing, String> {
-        let found = letters::newest(&self.0, &filter, LETTERS_MAX).await.map_err(sentence)?;
-        let mut listing = Listing { found: found.records.len(), older: found.more_from.is_some(), records: found.records };
+        let Found { records, order, more_from } = letters::newest(&self.0, &filter, LETTERS_MAX).await.map_err(sentence)?;
+        let mut listing = Listing { found: records.len(), records, order, more_from };
         listing.records.truncate(RECORDS_SHOWN_MAX);
         Ok(listing)
     }

@@ -263,8 +263,36 @@ async fn dead_letters_are_listed_newest_and_bounded_with_their_reasons_escaped()
     assert!(page.contains("<code>broken-json</code>") && page.contains("&#60;b&#62;not&#60;/b&#62; JSON ‹U+202E›"));
     assert!(!page.contains("older ones are not shown"));
     browser.switches.has_older_letters.store(true, Ordering::Relaxed);
-    assert!(browser.page("/letters").await.contains("older ones are not shown"));
+    let page = browser.page("/letters").await;
+    assert!(page.contains("older ones are not shown, <code>mantis dlq list --from mantis.events.dlq/0/7</code>"), "{page}");
     assert!(browser.page("/replay").await.contains("do this again for the rest"));
+}
+
+#[tokio::test]
+async fn that_there_are_no_dead_letters_is_said_only_when_all_were_looked_at() {
+    let browser = Plant::new().browser();
+    assert!(browser.page("/letters").await.contains("everything that came could be stored"));
+    assert!(browser.page("/replay").await.contains("There is no refused record to send.</p>"));
+    browser.switches.has_older_letters.store(true, Ordering::Relaxed);
+    for path in ["/letters", "/letters?reason=late", "/replay"] {
+        let page = browser.page(path).await;
+        assert!(!page.contains("everything that came could be stored"), "{page}");
+        assert!(page.contains("Only the newest dead letters were looked at, 100\u{202f}000 at least"), "{page}");
+        assert!(page.contains("mantis dlq list --from mantis.events.dlq/0/7"), "{page}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_are_searched_one_question_at_a_time() {
+    let browser = Plant::new().browser();
+    *browser.switches.letters.lock().unwrap() = vec![letter(1, b"{")];
+    browser.switches.letters_are_slow.store(true, Ordering::Relaxed);
+    let page = browser.page("/letters").await;
+    assert!(page.contains("the search for dead letters in Kafka did not answer within 20 s"), "{page}");
+    let page = browser.page("/replay").await;
+    assert!(page.contains("the search for dead letters in Kafka is asked too much already"), "{page}");
+    let page = browser.page("/letter?position=mantis.readings/0/1").await;
+    assert!(page.contains("Refused by mantis-raw"), "a single letter is no search: {page}");
 }
 
 #[tokio::test]

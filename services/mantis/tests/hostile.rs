@@ -85,7 +85,6 @@ fn incompressible(len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Records that the letters are of.
 const LATENESS: &str = "[features]\nlateness_s = 7200\n";
 
 #[test]

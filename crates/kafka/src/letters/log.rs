@@ -24,7 +24,7 @@ pub(super) struct Range {
 pub(super) async fn ranges(client: &ClientConfig, filter: &Filter, from: Option<&Place>) -> Result<Vec<Range>, Error> {
     let admin = Admin::new(client)?;
     let mut partitions = Vec::new();
-    for topic in SOURCES.into_iter().chain([FEATURES]).filter(|topic| filter.topic.as_ref().is_none_or(|asked| asked == topic)) {
+    for topic in SOURCES.into_iter().chain([FEATURES]).filter(|topic| filter.asks_for_topic(topic)) {
         partitions.extend(admin.partitions(&dead_letter(topic)).await?);
     }
     partitions.sort();

@@ -45,7 +45,7 @@ pub async fn replay(client: &ClientConfig, found: &Found, now_ms: i64) -> Result
             }
             let headers = batch.headers(index);
             let Some(origin) = dead_letter::origin(&headers) else { continue };
-            let mark = dead_letter::replayed(&origin, &record, now_ms);
+            let mark = dead_letter::replayed(&origin, &record, batch.partition().partition, now_ms);
             sending.take(&origin, dead_letter::replay(&origin, &record, headers), mark).await?;
         }
     }

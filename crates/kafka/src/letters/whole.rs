@@ -2,14 +2,11 @@
 
 use mantis_pipeline::{Header, RecordBatch};
 
-use super::{Filter, Place, Refusal, search};
+use super::{Filter, GROUPS_MAX, Place, Refusal, search};
 use crate::{
     ClientConfig, Error, Reader,
     dead_letter::{self, Origin},
 };
-
-/// Groups whose letters of one record are shown; there is one group per worker.
-const GROUPS_MAX: usize = 16;
 
 /// A refused record, whole.
 #[derive(Clone, Debug)]
@@ -47,7 +44,6 @@ pub async fn whole(client: &ClientConfig, position: &str) -> Result<Option<Whole
     let Some(record) = found.records.into_iter().next() else { return Ok(None) };
     let mut whole: Option<Whole> = None;
     for Refusal { place: Place { partition, offset }, written_ms, replayed_ms, .. } in record.refusals {
-        // What retention has removed meanwhile is not shown.
         let Some(batch) = Reader::open(client, partition, offset, offset + 1)?.next().await? else { continue };
         let (letter, headers) = (batch.record(0), batch.headers(0));
         let Some(origin) = dead_letter::origin(&headers) else { continue };

@@ -15,9 +15,12 @@ use serde::Deserialize;
 use super::{Console, KAFKA_WAIT, Shell, Time, render};
 use crate::{
     Site,
-    letters::{Filter, Letters, Listing, Refusal, RefusedRecord},
+    letters::{Filter, Letters, Listing, Order, Refusal, RefusedRecord},
     text,
 };
+
+/// What is asked for letters, as a page names it.
+pub(super) const SEARCH: &str = "the search for dead letters in Kafka";
 
 /// Which letters an address or a form means.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -70,10 +73,29 @@ struct List {
     found: String,
     shown: String,
     is_cut: bool,
-    /// Of how many letters, where older ones were not looked at.
-    looked_at: Option<String>,
+    /// Which end of the letters is shown.
+    end: &'static str,
+    not_seen: Option<NotSeen>,
     replay: String,
     is_filtered: bool,
+}
+
+/// Letters that were not looked at.
+pub(super) struct NotSeen {
+    /// Of how many letters at least what is shown is.
+    pub(super) looked_at: String,
+    /// Whether they are older than those.
+    pub(super) is_older: bool,
+    /// From where on they are listed.
+    pub(super) from: String,
+}
+
+impl NotSeen {
+    /// What a listing left out.
+    pub(super) fn of(listing: &Listing) -> Option<Self> {
+        let from = text::visible(&listing.more_from.as_ref()?.to_string());
+        Some(Self { looked_at: text::count(LETTERS_MAX as u64), is_older: listing.order == Order::NewestFirst, from })
+    }
 }
 
 /// A record that was refused, by one group or by several.
@@ -94,7 +116,9 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
     let filter = asked.filter();
     let shell = Shell::new("Dead letters", "letters", 0);
     let listing = list(&console, filter.clone()).await;
-    let (found, older) = listing.as_ref().map_or((0, false), |listing| (listing.found, listing.older));
+    let found = listing.as_ref().map_or(0, |listing| listing.found);
+    let not_seen = listing.as_ref().ok().and_then(NotSeen::of);
+    let is_oldest = listing.as_ref().is_ok_and(|listing| listing.order == Order::OldestFirst);
     let rows = listing.map(|listing| listing.records.iter().map(|record| row(record, shell.now)).collect::<Vec<_>>());
     let shown = rows.as_ref().map_or(0, Vec::len);
     let reasons: BTreeSet<String> = rows.iter().flatten().flat_map(|row| row.codes.clone()).collect();
@@ -107,7 +131,8 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
         is_cut: shown < found,
         rows,
         found: text::count(found as u64),
-        looked_at: older.then(|| text::count(LETTERS_MAX as u64)),
+        end: if is_oldest { "oldest" } else { "newest" },
+        not_seen,
         is_filtered: filter != Filter { all: filter.all, ..Filter::default() },
         replay: format!("/replay?{}", query(&filter)),
         shell,
@@ -117,7 +142,7 @@ pub(super) async fn page<S: Site>(State(console): State<Arc<Console<S>>>, Query(
 /// The records that a filter means.
 pub(super) async fn list<S: Site>(console: &Console<S>, filter: Filter) -> Result<Listing, String> {
     let letters = console.site.letters();
-    console.asker.ask("Kafka", KAFKA_WAIT, async move { letters.list(filter).await }).await
+    console.searcher.ask(SEARCH, KAFKA_WAIT, async move { letters.list(filter).await }).await
 }
 
 fn row(record: &RefusedRecord, now: Timestamp) -> Row {

@@ -34,6 +34,11 @@ use crate::{
     static_files, text,
 };
 
+/// Questions to stores and to Kafka under way at once.
+const QUESTIONS_MAX: usize = 16;
+/// Searches for dead letters under way at once, for a list or to send them again, beside those: each holds up to
+/// [`LETTERS_MAX`](mantis_kafka::letters::LETTERS_MAX) letters.
+const SEARCHES_MAX: usize = 1;
 /// Longest wait for a store.
 const STORE_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for Kafka. What is not done by then goes on, and the page says so.
@@ -47,6 +52,7 @@ const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; f
 pub(crate) struct Console<S: Site> {
     site: Arc<S>,
     asker: Asker,
+    searcher: Asker,
     directory: Directory,
     guard: Guard,
 }
@@ -54,7 +60,8 @@ pub(crate) struct Console<S: Site> {
 impl<S: Site> Console<S> {
     pub(crate) fn new(site: Arc<S>) -> Self {
         let guard = Guard::new(site.names());
-        Self { site, asker: Asker::new(), directory: Directory::default(), guard }
+        let (asker, searcher) = (Asker::new(QUESTIONS_MAX), Asker::new(SEARCHES_MAX));
+        Self { site, asker, searcher, directory: Directory::default(), guard }
     }
 
     /// The names of assets and sensors, from the raw store or, where there is none, from the feature store.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     Console, KAFKA_WAIT, Shell,
-    letters::{Asked, in_words, list, query},
+    letters::{Asked, NotSeen, SEARCH, in_words, list, query},
     message, render,
 };
 use crate::{
@@ -26,9 +26,10 @@ use crate::{
 #[template(path = "replay.html")]
 struct Confirm {
     shell: Shell,
-    /// How many records, and whether there are more than were looked at.
-    found: Result<(usize, bool), String>,
+    /// How many records.
+    found: Result<usize, String>,
     count: String,
+    not_seen: Option<NotSeen>,
     words: String,
     back: String,
     token: String,
@@ -62,15 +63,18 @@ pub(super) struct Sending {
 /// Asks before anything is sent.
 pub(super) async fn confirm<S: Site>(State(console): State<Arc<Console<S>>>, Query(asked): Query<Asked>) -> Response {
     let filter = Filter { all: asked.position.is_some(), ..asked.filter() };
-    let found = list(&console, filter.clone()).await.map(|listing| (listing.found, listing.older));
+    let listing = list(&console, filter.clone()).await;
+    let not_seen = listing.as_ref().ok().and_then(NotSeen::of);
+    let found = listing.map(|listing| listing.found);
     let back = match &filter.position {
         Some(position) => format!("/letter?{}", text::query(&[("position", position)])),
         None => format!("/letters?{}", query(&filter)),
     };
     render(&Confirm {
         shell: Shell::new("Send again", "letters", 0),
-        count: text::count(found.as_ref().map_or(0, |(found, _)| *found as u64)),
+        count: text::count(found.as_ref().map_or(0, |found| *found as u64)),
         found,
+        not_seen,
         words: in_words(&filter),
         back,
         token: console.guard.token().to_owned(),
@@ -95,7 +99,7 @@ pub(super) async fn send<S: Site>(
     let filter = asked.filter();
     let filter = Filter { all: filter.position.is_some(), ..filter };
     let letters = console.site.letters();
-    let sent = console.asker.ask("Kafka", KAFKA_WAIT, async move { letters.replay(filter).await }).await;
+    let sent = console.searcher.ask(SEARCH, KAFKA_WAIT, async move { letters.replay(filter).await }).await;
     let view = |Sent { replayed, failed, failures }| SentView {
         replayed: text::count(replayed),
         failed,

@@ -16,7 +16,7 @@ use axum::{
 use jiff::Timestamp;
 use mantis_console::{
     Declared, Irregular, Site, Topic, Worker, WorkerState,
-    letters::{Filter, Letters, Listing, RECORDS_SHOWN_MAX, Refusal, RefusedRecord, Sent, Whole, WholeRefusal},
+    letters::{Filter, Letters, Listing, Order, RECORDS_SHOWN_MAX, Refusal, RefusedRecord, Sent, Whole, WholeRefusal},
     routes,
 };
 use mantis_kafka::{
@@ -53,6 +53,7 @@ pub struct Switches {
     pub replayed: Mutex<Vec<Filter>>,
     pub letters: Mutex<Vec<Whole>>,
     pub has_older_letters: AtomicBool,
+    pub letters_are_slow: AtomicBool,
     pub workers: Mutex<Vec<Worker>>,
 }
 
@@ -333,9 +334,13 @@ impl Shelf {
 
 impl Letters for Shelf {
     async fn list(&self, filter: Filter) -> Result<Listing, String> {
+        if self.0.letters_are_slow.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let found = self.wanted(&filter);
         let records = found.iter().take(RECORDS_SHOWN_MAX).map(listed).collect();
-        Ok(Listing { records, found: found.len(), older: self.0.has_older_letters.load(Ordering::Relaxed) })
+        let more_from = self.0.has_older_letters.load(Ordering::Relaxed).then(|| "mantis.events.dlq/0/7".parse().unwrap());
+        Ok(Listing { records, order: Order::NewestFirst, found: found.len(), more_from })
     }
 
     async fn show(&self, position: String) -> Result<Option<Whole>, String> {

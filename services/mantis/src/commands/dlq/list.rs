@@ -5,14 +5,14 @@ use std::io::Write;
 use anyhow::Result;
 use mantis_kafka::{
     ClientConfig,
-    letters::{self, Filter, LETTERS_MAX, Place, Reason, Refusal, RefusedRecord},
+    letters::{self, Filter, LETTERS_MAX, Order, Place, Reason, Refusal, RefusedRecord},
 };
 use serde_json::{Value, json};
 
 use super::text::{more, printable};
 use crate::{exit::Exit, output};
 
-/// Lists the newest, or the oldest from a place on; exit code 3 when there is something to look at.
+/// Lists the newest, or the oldest from a place on or where none of the newest is wanted; exit code 3 when there is something to look at.
 pub async fn list(client: &ClientConfig, filter: &Filter, as_json: bool, out: &mut impl Write) -> Result<Exit> {
     let found = match filter.from {
         Some(_) => letters::oldest(client, filter, LETTERS_MAX).await?,
@@ -27,8 +27,8 @@ pub async fn list(client: &ClientConfig, filter: &Filter, as_json: bool, out: &m
     }
     match (&found.more_from, as_json) {
         (Some(from), true) => output::json_line(out, &json!({"more_from": from.to_string()}))?,
-        (Some(from), false) if filter.from.is_some() => writeln!(out, "{}", more(from))?,
-        (Some(from), false) => writeln!(out, "{}", older(from))?,
+        (Some(from), false) if found.order == Order::NewestFirst => writeln!(out, "{}", older(from))?,
+        (Some(from), false) => writeln!(out, "{}", more(from))?,
         (None, _) => {}
     }
     match (as_json, found.records.len()) {
@@ -42,8 +42,8 @@ pub async fn list(client: &ClientConfig, filter: &Filter, as_json: bool, out: &m
 /// How to see what lies before the bound on letters.
 fn older(from: &Place) -> String {
     format!(
-        "only the newest {} dead letters were looked at, older ones are not shown: the same command with `--from {from}` begins \
-         with the oldest",
+        "only the newest dead letters were looked at, {} at least; older ones are not shown: the same command with \
+         `--from {from}` begins with the oldest",
         output::grouped(LETTERS_MAX as u64)
     )
 }

@@ -11,7 +11,7 @@ const SHOWN_BYTES_MAX: usize = 4 << 10;
 /// How to go on behind the bound on letters.
 pub fn more(from: &Place) -> String {
     format!(
-        "only the first {} dead letters were looked at: the same command with `--from {from}` goes on behind them",
+        "only the first dead letters were looked at, {} at least: the same command with `--from {from}` goes on behind them",
         output::grouped(LETTERS_MAX as u64)
     )
 }
