@@ -6,8 +6,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Up, json, run};
-use mantis_kafka::{Admin, ClientConfig, OutRecord, Producer};
+use common::{Up, json, publish, run};
+use mantis_kafka::{Admin, ClientConfig, OutRecord};
 use mantis_pipeline::TopicPartition;
 use mantis_schemas::topics;
 
@@ -17,7 +17,7 @@ fn reading(sensor: &str, second: i64) -> String {
     format!(r#"{{"asset":"pump","sensor":"{sensor}","time_ns":{second}000000000,"value":{second}.5}}"#)
 }
 
-fn publish(up: &Up) {
+fn publish_readings(up: &Up) {
     publish_all(up, &(1..=READINGS.cast_signed()).map(|second| reading("flow", second)).collect::<Vec<_>>());
 }
 
@@ -33,13 +33,7 @@ fn publish_all(up: &Up, payloads: &[String]) {
             timestamp_ms: None,
         })
         .collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
-        for delivered in producer.send_all(&records).await {
-            delivered.unwrap();
-        }
-    });
+    publish(&up.brokers, &records);
 }
 
 fn settings() -> [(&'static str, &'static str); 1] {
@@ -56,7 +50,7 @@ fn audit(folder: &std::path::Path, args: &[&str], code: i32) -> serde_json::Valu
 fn a_store_that_was_tampered_with_does_not_add_up_and_the_row_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());
-    publish(&up);
+    publish_readings(&up);
     assert_eq!(audit(folder.path(), &["audit", "raw", "--wait", "30"], 0)["stored"], READINGS);
     let store = rusqlite::Connection::open(folder.path().join("raw.db")).unwrap();
     store.execute_batch("DELETE FROM readings WHERE time_ns = 3000000000").unwrap();
@@ -78,7 +72,7 @@ fn an_audit_that_waited_in_vain_says_how_far_the_worker_is_behind() {
     let up = Up::start(folder.path(), &settings());
     let store = rusqlite::Connection::open(folder.path().join("raw.db")).unwrap();
     store.execute_batch("BEGIN IMMEDIATE").unwrap();
-    publish(&up);
+    publish_readings(&up);
     let account = audit(folder.path(), &["audit", "raw", "--wait", "1"], 3);
     assert_eq!(account["behind"], READINGS);
     drop(store);
@@ -90,7 +84,7 @@ fn an_audit_that_waited_in_vain_says_how_far_the_worker_is_behind() {
 fn records_that_left_the_log_are_unproved_and_not_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());
-    publish(&up);
+    publish_readings(&up);
     audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -108,7 +102,7 @@ fn records_that_left_the_log_are_unproved_and_not_wrong() {
 fn a_range_of_times_that_was_narrowed_later_does_not_add_up() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());
-    publish(&up);
+    publish_readings(&up);
     audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     std::fs::remove_file(folder.path().join("mantis.toml")).unwrap();
     let account = json(folder.path(), &["audit", "raw"], 3);
@@ -129,13 +123,7 @@ fn refused_records_whose_dead_letters_were_cut_are_unproved_and_not_wrong() {
         }),
         ..OutRecord::default()
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
-        for delivered in producer.send_all(&(0..10).map(broken).collect::<Vec<_>>()).await {
-            delivered.unwrap();
-        }
-    });
+    publish(&up.brokers, &(0..10).map(broken).collect::<Vec<_>>());
     let whole = audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     assert_eq!(
         (&whole["records_dead_lettered"], &whole["rows_rejected"], &whole["cut_dead_letters"]),
@@ -179,7 +167,7 @@ fn slow_readings_of_registered_sensors_are_accounted_for_row_by_row_with_those_t
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("mantis.toml"), SENSORS).unwrap();
     let up = Up::start(folder.path(), &[]);
-    publish(&up);
+    publish_readings(&up);
     let conflict = reading("flow", 8).replace("8.5", "-1");
     let refused = format!("[{},{}]", reading("unknown", -5), reading("flow", READINGS.cast_signed() + 1));
     let more = [reading("current", 1), reading("unknown", 1), reading("unknown", 2), reading("flow", 7), conflict, refused];
@@ -248,7 +236,7 @@ fn a_late_reading_without_a_dead_letter_is_found_beside_one_of_the_same_record_t
 fn an_export_through_a_link_replaces_the_file_and_keeps_the_link() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());
-    publish(&up);
+    publish_readings(&up);
     audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let (file, link) = (folder.path().join("readings.csv"), folder.path().join("latest"));
     std::fs::write(&file, "before").unwrap();

@@ -6,8 +6,8 @@ mod common;
 
 use std::{collections::HashSet, process::Stdio, sync::Arc, time::Duration};
 
-use common::{Up, json, json_lines, mantis};
-use mantis_kafka::{ClientConfig, OutRecord, Producer};
+use common::{Up, json, json_lines, mantis, publish};
+use mantis_kafka::OutRecord;
 use mantis_schemas::topics;
 use serde_json::Value;
 
@@ -16,23 +16,13 @@ fn broken(bytes: usize) -> OutRecord {
     OutRecord { topic: Arc::from(topics::READINGS), key: Some(b"press".to_vec()), payload: Some(payload), ..OutRecord::default() }
 }
 
-fn publish(up: &Up, records: &[OutRecord]) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
-        for delivered in producer.send_all(records).await {
-            delivered.unwrap();
-        }
-    });
-}
-
 #[test]
 fn a_replay_of_large_letters_holds_a_few_of_them_at_a_time_and_marks_them_all() {
     const LETTERS: usize = 300;
     const LETTER_BYTES: usize = 900 << 10;
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &[]);
-    publish(&up, &vec![broken(LETTER_BYTES); LETTERS]);
+    publish(&up.brokers, &vec![broken(LETTER_BYTES); LETTERS]);
     let account = json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
     assert_eq!(account["records_dead_lettered"], LETTERS);
 
@@ -64,7 +54,7 @@ fn a_replay_of_large_letters_holds_a_few_of_them_at_a_time_and_marks_them_all() 
 fn a_list_goes_on_from_the_place_it_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), &[]);
-    publish(&up, &vec![broken(10); 5]);
+    publish(&up.brokers, &vec![broken(10); 5]);
     json(folder.path(), &["audit", "raw", "--wait", "60"], 0);
     // A letter of each worker that decodes.
     let refusals = |records: &[Value]| records.iter().map(|record| record["refusals"].as_array().unwrap().len()).sum::<usize>();

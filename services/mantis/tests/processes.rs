@@ -13,9 +13,9 @@ use std::{
     time::Duration,
 };
 
-use common::{Up, json, json_lines, mantis};
+use common::{Up, json, json_lines, mantis, publish};
 use mantis_broker::{Broker, Config};
-use mantis_kafka::{ClientConfig, OutRecord, Producer};
+use mantis_kafka::OutRecord;
 use mantis_schemas::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
@@ -78,13 +78,7 @@ fn a_worker_by_itself_reads_from_another_process_into_its_own_folder_and_is_audi
     let records: Vec<_> = records
         .chain([OutRecord { topic: Arc::from(topics::READINGS), payload: Some(b"{".to_vec()), ..OutRecord::default() }])
         .collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producer = Producer::new(&ClientConfig::new(brokers.as_str())).unwrap();
-        for delivered in producer.send_all(&records).await {
-            delivered.unwrap();
-        }
-    });
+    publish(&brokers, &records);
     let account = json(folder.path(), &["audit", "raw", "--brokers", &brokers, "--wait", "30"], 0);
     assert_eq!(
         (&account["records"], &account["stored"], &account["records_dead_lettered"]),

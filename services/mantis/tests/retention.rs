@@ -6,8 +6,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Up, json, json_lines, run};
-use mantis_kafka::{ClientConfig, OutRecord, Producer};
+use common::{Up, json, json_lines, publish, run};
+use mantis_kafka::OutRecord;
 use mantis_schemas::topics;
 
 #[test]
@@ -21,13 +21,7 @@ fn readings_older_than_the_configured_days_are_deleted_and_counted_as_trimmed() 
         payload: Some(format!(r#"{{"asset":"pump","sensor":"flow","time":"{time}","value":1}}"#).into_bytes()),
         ..OutRecord::default()
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
-        for delivered in producer.send_all(&records).await {
-            delivered.unwrap();
-        }
-    });
+    publish(&up.brokers, &records);
     json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let stored = || json_lines(folder.path(), &["query", "readings", "pump", "flow"], 0).len();
     assert_eq!(stored(), 3);

@@ -6,8 +6,8 @@ mod common;
 
 use std::{path::PathBuf, sync::Arc};
 
-use common::{Up, json, json_lines, run};
-use mantis_kafka::{ClientConfig, Consumer, ConsumerConfig, OutRecord, Producer};
+use common::{Up, json, json_lines, publish, run};
+use mantis_kafka::{ClientConfig, Consumer, ConsumerConfig, OutRecord};
 use mantis_pipeline::Source;
 use mantis_schemas::topics;
 use mantis_workers::raw;
@@ -49,13 +49,7 @@ fn what_the_features_worker_holds_and_where_it_is_kept_is_in_status_and_metrics(
             ..OutRecord::default()
         })
         .collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
-        for delivered in producer.send_all(&records).await {
-            delivered.unwrap();
-        }
-    });
+    publish(&up.brokers, &records);
     let state = |up: &Up| {
         let workers = up.status()["workers"].as_array().unwrap().clone();
         workers.into_iter().find(|worker| worker["name"] == "features").unwrap()["feature_state"].clone()
@@ -109,13 +103,7 @@ fn damage_in_the_log_is_told_with_its_place_and_the_other_partitions_go_on() {
             ..OutRecord::default()
         })
         .collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
-        for delivered in producer.send_all(&records).await {
-            delivered.unwrap();
-        }
-    });
+    publish(&up.brokers, &records);
     json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let damaged = segments(&up, 1);
     up.stop();

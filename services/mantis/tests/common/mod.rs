@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mantis_kafka::{ClientConfig, OutRecord, Producer};
 use serde_json::Value;
 
 const READY_WAIT: Duration = Duration::from_secs(60);
@@ -47,6 +48,17 @@ pub fn run(data_dir: &Path, args: &[&str], code: i32) -> Output {
 pub fn json(data_dir: &Path, args: &[&str], code: i32) -> Value {
     let output = run(data_dir, &[args, &["--json"]].concat(), code);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Sends records, each of which has to be acknowledged.
+pub fn publish(brokers: &str, records: &[OutRecord]) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let producer = Producer::new(&ClientConfig::new(brokers)).unwrap();
+        for delivered in producer.send_all(records).await {
+            delivered.unwrap();
+        }
+    });
 }
 
 /// What a command prints as JSON lines.

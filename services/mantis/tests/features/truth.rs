@@ -2,13 +2,13 @@
 
 use std::{path::Path, sync::Arc};
 
-use mantis_kafka::{ClientConfig, OutRecord, Producer};
+use mantis_kafka::OutRecord;
 use mantis_schemas::{Feature, Figure, FrameRecord, Quality, SampleFormat, encode, topics};
 use serde_json::Value;
 
 use crate::{
     common::{
-        Up,
+        Up, publish,
         recordings::{csv, replays},
         run,
     },
@@ -188,13 +188,7 @@ fn send_whole_records(up: &Up, data: &Path) {
             ..OutRecord::default()
         });
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let producer = Producer::new(&ClientConfig::new(up.brokers.as_str())).unwrap();
-        for delivered in producer.send_all(&records).await {
-            delivered.unwrap();
-        }
-    });
+    publish(&up.brokers, &records);
 }
 
 /// Rows of the truth of the records with a defect: that of the healthy bearing is longer than a message may be.
