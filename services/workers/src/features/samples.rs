@@ -119,15 +119,12 @@ impl Samples {
             self.qualities = Vec::new();
         }
         if self.values.capacity() > 2 * needed + ROOM_MIN {
-            self.times.shrink_to(needed);
-            self.values.shrink_to(needed);
-            self.qualities.shrink_to(needed);
+            self.shrink_to(needed);
         }
     }
 
-    /// Gives back all room that is not in use.
-    pub(super) fn shrink(&mut self) {
-        let samples = self.len();
+    /// Gives back room for more than so many; what is there stays.
+    pub(super) fn shrink_to(&mut self, samples: usize) {
         self.times.shrink_to(samples);
         self.values.shrink_to(samples);
         self.qualities.shrink_to(samples);

@@ -112,7 +112,7 @@ impl SensorState {
         let mut state = Self { samples, watermark_ns, kept_from_ns, open, next_end_ns, irregular };
         // Lateness or windows may be shorter than they were, so that the state fits within its bound again.
         state.retire(config);
-        state.samples.shrink();
+        state.samples.shrink_to(0);
         state
     }
 

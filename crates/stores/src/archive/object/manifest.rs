@@ -43,7 +43,7 @@ pub struct Manifest {
     pub columns_version: u32,
     /// Records of the log in `[start, end)`; positions may be without one.
     pub records: u64,
-    /// The ranges inside `[start, end)` that hold no record: the first 64. [`missing`](Self::missing) counts all positions.
+    /// The ranges inside `[start, end)` that hold no record: the 64 longest. [`missing`](Self::missing) counts all positions.
     /// Objects of earlier versions name none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Range<i64>>,
