@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::DecoderConfig;
-use mantis_stores::raw::{RawReader as _, sqlite::SqliteRawReader};
+use mantis_stores::{ReadingReader, raw::sqlite::SqliteRawReader};
 use mantis_workers::raw::{GROUP, Kept, RecordDecoder, Worker};
 use tokio::time::{Instant, sleep};
 

@@ -7,6 +7,8 @@ mod columns;
 pub mod conformance;
 pub mod features;
 pub mod raw;
+mod readings;
 mod sqlite;
 
 pub use columns::ValueColumns;
+pub use readings::ReadingReader;

@@ -8,7 +8,7 @@ use std::{path::Path, time::Instant};
 use mantis_pipeline::{Assigned, Columns, Outcome, Part, Sink, Span, Start, TopicPartition};
 use mantis_schemas::{Feature, FeatureColumns, Figure, Quality, ReadingColumns, Series, SeriesInterner};
 use mantis_stores::{
-    ValueColumns,
+    ReadingReader, ValueColumns,
     features::{
         FeatureReader,
         sqlite::{LedgerIdentity, OpenError, Retention, SqliteConfig, SqliteFeatureReader, SqliteFeatures, Trimmed},

@@ -7,9 +7,12 @@ use std::{path::Path, time::Duration};
 
 use mantis_pipeline::{Assigned, Columns, Fault, Outcome, Part, Sink, Span, Start, TopicPartition};
 use mantis_schemas::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, Series, SeriesInterner};
-use mantis_stores::raw::{
-    RawColumns, RawReader,
-    sqlite::{LedgerIdentity, OpenError, Retention, SqliteConfig, SqliteRaw, SqliteRawReader, Trimmed},
+use mantis_stores::{
+    ReadingReader,
+    raw::{
+        RawColumns, RawReader,
+        sqlite::{LedgerIdentity, OpenError, Retention, SqliteConfig, SqliteRaw, SqliteRawReader, Trimmed},
+    },
 };
 use rusqlite::Connection;
 

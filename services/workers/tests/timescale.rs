@@ -9,7 +9,10 @@ use std::path::PathBuf;
 
 use common::{Running, TIME_NS, TestBroker, feature, limits, status};
 use mantis_schemas::{DecoderConfig, Series, topics};
-use mantis_stores::features::{FeatureReader, sqlite::SqliteFeatureReader};
+use mantis_stores::{
+    ReadingReader,
+    features::{FeatureReader, sqlite::SqliteFeatureReader},
+};
 use mantis_workers::{
     WorkerError,
     sensors::{Declaration, SensorRegistry},

@@ -10,7 +10,7 @@ use mantis_schemas::{Feature, FeatureColumns, Figure, Figures, Quality, ReadingC
 
 use super::FeatureReader;
 use crate::{
-    ValueColumns,
+    ReadingReader, ValueColumns,
     conformance::{
         CLUSTER, Draw, EXTREME_NUMBERS, EXTREME_TIMES_NS, Ended, ODD_NAMES, Owner, acknowledge, is_writer, kill_a_writer, series,
     },

@@ -19,14 +19,11 @@ use std::{future::Future, ops::Range};
 use mantis_pipeline::Fault;
 use mantis_schemas::{Feature, Series};
 
-use crate::raw::StoredReading;
+use crate::ReadingReader;
 
-/// Reads a feature store: for queries, for the filling of a cache, for audits and tests. Pages are bounded; the next page
-/// starts behind the last row of the one before. Times are half open: `from <= time < to`.
-pub trait FeatureReader: Send + Sync {
-    /// All series that have features or readings, sorted by (asset, sensor).
-    fn series(&self) -> impl Future<Output = Result<Vec<Series>, Fault>> + Send;
-
+/// Reads a feature store: for queries, for the filling of a cache, for audits and tests. Pages and times are those
+/// of [`ReadingReader`].
+pub trait FeatureReader: ReadingReader {
     /// Lengths of the windows that a series has features of, ascending, ns; 0 stands for frames.
     fn windows(&self, series: &Series) -> impl Future<Output = Result<Vec<i64>, Fault>> + Send;
 
@@ -49,19 +46,4 @@ pub trait FeatureReader: Send + Sync {
         after: Option<(&Series, i64)>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Series, Feature)>, Fault>> + Send;
-
-    /// Readings of a series in order of time, at most `limit`.
-    fn readings(
-        &self,
-        series: &Series,
-        time_ns: Range<i64>,
-        limit: usize,
-    ) -> impl Future<Output = Result<Vec<StoredReading>, Fault>> + Send;
-
-    /// The ledger of a consumer group on a cluster: (topic, partition, next offset); empty for stores that keep none.
-    fn ledger(&self, cluster_id: &str, group: &str) -> impl Future<Output = Result<Vec<(String, i32, i64)>, Fault>> + Send;
-
-    /// Time from which a retention keeps rows, if one has deleted any: what is missing before it was deleted on purpose,
-    /// what is missing from then on was lost.
-    fn retained_from(&self) -> impl Future<Output = Result<Option<i64>, Fault>> + Send;
 }

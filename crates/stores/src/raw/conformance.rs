@@ -9,8 +9,11 @@ use mantis_pipeline::{Assigned, Columns, Outcome, Part, Sink, Span, TopicPartiti
 use mantis_schemas::{Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, SeriesInterner, SeriesTable};
 
 use super::{RawColumns, RawReader, StoredFrame, StoredReading};
-use crate::conformance::{
-    CLUSTER, Draw, EXTREME_NUMBERS, EXTREME_TIMES_NS, Ended, ODD_NAMES, Owner, acknowledge, is_writer, kill_a_writer, series,
+use crate::{
+    ReadingReader,
+    conformance::{
+        CLUSTER, Draw, EXTREME_NUMBERS, EXTREME_TIMES_NS, Ended, ODD_NAMES, Owner, acknowledge, is_writer, kill_a_writer, series,
+    },
 };
 
 /// A kind of raw store under test.

@@ -13,7 +13,10 @@ use std::{future::Future, ops::Range};
 use mantis_pipeline::{Columns, Fault};
 use mantis_schemas::{FrameColumns, Quality, ReadingColumns, SampleFormat, Series};
 
-use crate::columns::{READING_BYTES, copy_readings};
+use crate::{
+    ReadingReader,
+    columns::{READING_BYTES, copy_readings},
+};
 
 pub use timing::{Gathered, Timing};
 
@@ -100,20 +103,8 @@ pub struct StoredFrame {
     pub samples: Vec<u8>,
 }
 
-/// Reads a raw store: for queries, exports, audits and tests. Pages are bounded; the next page starts behind the
-/// last time of the one before. Times are half open: `from <= time < to`.
-pub trait RawReader: Send + Sync {
-    /// All series that have readings or frames, sorted by (asset, sensor).
-    fn series(&self) -> impl Future<Output = Result<Vec<Series>, Fault>> + Send;
-
-    /// Readings of a series in order of time, at most `limit`.
-    fn readings(
-        &self,
-        series: &Series,
-        time_ns: Range<i64>,
-        limit: usize,
-    ) -> impl Future<Output = Result<Vec<StoredReading>, Fault>> + Send;
-
+/// Reads a raw store: for queries, exports, audits and tests. Pages and times are those of [`ReadingReader`].
+pub trait RawReader: ReadingReader {
     /// The newest reading of each series that has one and lies behind `after`, sorted by (asset, sensor), at most `limit`.
     fn newest_readings(
         &self,
@@ -134,11 +125,4 @@ pub trait RawReader: Send + Sync {
         start_ns: Range<i64>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<StoredFrame>, Fault>> + Send;
-
-    /// The ledger of a consumer group on a cluster: (topic, partition, next offset); empty for stores that keep none.
-    fn ledger(&self, cluster_id: &str, group: &str) -> impl Future<Output = Result<Vec<(String, i32, i64)>, Fault>> + Send;
-
-    /// Source time from which a retention keeps rows, if one has deleted any: what is missing before it was deleted on
-    /// purpose, what is missing from then on was lost.
-    fn retained_from(&self) -> impl Future<Output = Result<Option<i64>, Fault>> + Send;
 }

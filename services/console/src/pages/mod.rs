@@ -23,7 +23,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use mantis_schemas::Quality;
-use mantis_stores::{features::FeatureReader, raw::RawReader};
+use mantis_stores::ReadingReader;
 
 pub use self::{asset::SENSORS_SHOWN_MAX, assets::ASSETS_SHOWN_MAX};
 use crate::{

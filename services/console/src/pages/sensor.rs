@@ -10,6 +10,7 @@ use axum::{
 use mantis_pipeline::Fault;
 use mantis_schemas::{Figure, Series, parse_window, window_name};
 use mantis_stores::{
+    ReadingReader,
     features::FeatureReader,
     raw::{RawReader, StoredReading},
 };

@@ -28,7 +28,7 @@ use mantis_schemas::{
     Feature, FeatureColumns, Figure, Frame, FrameColumns, Quality, ReadingColumns, SampleFormat, Series, SeriesInterner,
 };
 use mantis_stores::{
-    ValueColumns,
+    ReadingReader, ValueColumns,
     cache::memory::{CacheConfig, MemoryCache},
     features::sqlite::{SqliteFeatureReader, SqliteFeatures},
     raw::{
@@ -280,7 +280,7 @@ impl Raw {
     }
 }
 
-impl RawReader for Raw {
+impl ReadingReader for Raw {
     async fn series(&self) -> Result<Vec<Series>, Fault> {
         self.store.series().await
     }
@@ -290,6 +290,16 @@ impl RawReader for Raw {
         self.store.readings(series, time_ns, limit).await
     }
 
+    async fn ledger(&self, cluster_id: &str, group: &str) -> Result<Vec<(String, i32, i64)>, Fault> {
+        self.store.ledger(cluster_id, group).await
+    }
+
+    async fn retained_from(&self) -> Result<Option<i64>, Fault> {
+        self.store.retained_from().await
+    }
+}
+
+impl RawReader for Raw {
     async fn newest_readings(&self, after: Option<&Series>, limit: usize) -> Result<Vec<(Series, StoredReading)>, Fault> {
         self.gate().await?;
         self.store.newest_readings(after, limit).await
@@ -308,14 +318,6 @@ impl RawReader for Raw {
     async fn frames(&self, series: &Series, start_ns: std::ops::Range<i64>, limit: usize) -> Result<Vec<StoredFrame>, Fault> {
         self.gate().await?;
         self.store.frames(series, start_ns, limit).await
-    }
-
-    async fn ledger(&self, cluster_id: &str, group: &str) -> Result<Vec<(String, i32, i64)>, Fault> {
-        self.store.ledger(cluster_id, group).await
-    }
-
-    async fn retained_from(&self) -> Result<Option<i64>, Fault> {
-        self.store.retained_from().await
     }
 }
 

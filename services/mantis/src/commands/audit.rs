@@ -4,6 +4,7 @@ use std::{io::Write, time::Duration};
 
 use anyhow::Result;
 use mantis_kafka::{Admin, ClientConfig};
+use mantis_stores::ReadingReader;
 use mantis_workers::{
     archive,
     audit::{self, Account, AuditedStore, FeatureAccount, FeatureAudit, FindingKind, RawRows, SlowReadings, Unproved},
@@ -140,7 +141,7 @@ async fn wait<S: AuditedStore>(admin: &Admin, store: &S, deadline: Instant) -> R
     let cluster_id = admin.cluster_id().await?;
     let lags = admin.lag(S::GROUP, S::TOPICS).await?;
     loop {
-        let ledger = store.ledger(&cluster_id).await?;
+        let ledger = store.reader().ledger(&cluster_id, S::GROUP).await?;
         let behind = lags.iter().any(|lag| {
             let here = |entry: &&(String, i32, i64)| *entry.0 == *lag.partition.topic && entry.1 == lag.partition.partition;
             ledger.iter().find(here).map_or(lag.log_start, |entry| entry.2) < lag.log_end

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use mantis_schemas::{Feature, Series, window_name};
 use mantis_stores::{
+    ReadingReader,
     features::FeatureReader,
     raw::{RawReader, StoredFrame, StoredReading},
 };

@@ -6,7 +6,10 @@ use std::{
 };
 
 use mantis_schemas::Series;
-use mantis_stores::raw::{RawReader, sqlite::SqliteRawReader};
+use mantis_stores::{
+    ReadingReader,
+    raw::{RawReader, sqlite::SqliteRawReader},
+};
 
 /// What is replayed: a mapping that ships with the project, and the recording it is for.
 pub fn replays(data: &Path) -> Vec<(PathBuf, PathBuf)> {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use mantis_schemas::Feature;
-use mantis_stores::features::{FeatureReader, sqlite::SqliteFeatureReader};
+use mantis_stores::{
+    ReadingReader,
+    features::{FeatureReader, sqlite::SqliteFeatureReader},
+};
 use serde_json::Value;
 
 use crate::common::Up;

@@ -26,7 +26,10 @@ pub use features::{FeatureAccount, FeatureAudit, FeatureFinding};
 use mantis_kafka::{Admin, ClientConfig};
 use mantis_pipeline::{Fault, TopicPartition};
 use mantis_schemas::{Frame, Series, SeriesId, SeriesInterner};
-use mantis_stores::raw::{StoredFrame, StoredReading};
+use mantis_stores::{
+    ReadingReader,
+    raw::{StoredFrame, StoredReading},
+};
 pub use store::{AuditedStore, RawRows, SlowReadings};
 
 use self::{
@@ -122,14 +125,19 @@ pub async fn audit<S: AuditedStore>(
         };
         reader.read(frontier.log_start.max(log_start), log_end).await?;
     }
-    close(book, store.retained_from().await?, &frontiers, &names, &mut account)?;
+    close(book, store.reader().retained_from().await?, &frontiers, &names, &mut account)?;
     account.conclude();
     Ok(account)
 }
 
 async fn frontiers<S: AuditedStore>(admin: &Admin, store: &S, account: &mut Account) -> Result<Vec<Frontier>, AuditError> {
-    let ledger: HashMap<(String, i32), i64> =
-        store.ledger(&account.cluster_id).await?.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect();
+    let ledger: HashMap<(String, i32), i64> = store
+        .reader()
+        .ledger(&account.cluster_id, S::GROUP)
+        .await?
+        .into_iter()
+        .map(|(topic, partition, next)| ((topic, partition), next))
+        .collect();
     let mut frontiers = Vec::new();
     for lag in admin.lag(S::GROUP, S::TOPICS).await? {
         let (topic, number) = (lag.partition.topic.to_string(), lag.partition.partition);
@@ -177,13 +185,13 @@ impl Names {
 }
 
 async fn enter_store(store: &impl AuditedStore, names: &mut Names, book: &mut Book) -> Result<(), AuditError> {
-    for series in store.series().await? {
+    for series in store.reader().series().await? {
         let id = names.number(&series)?;
         let stored =
             |kind, time_ns, hash| Entry { series: id, kind, time_ns, side: Side::Stored, partition: 0, offset: 0, row: 0, hash };
         let mut times = ALL_TIMES;
         loop {
-            let page = store.readings(&series, times.clone(), READINGS_PAGE).await?;
+            let page = store.reader().readings(&series, times.clone(), READINGS_PAGE).await?;
             for StoredReading { time_ns, value, quality, .. } in &page {
                 book.add(&stored(Kind::Reading, *time_ns, hash_reading(*value, *quality)))?;
             }

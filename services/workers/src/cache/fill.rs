@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path};
 use mantis_pipeline::{Fault, TopicPartition};
 use mantis_schemas::topics;
 use mantis_stores::{
+    ReadingReader,
     cache::memory::MemoryCache,
     features::{FeatureReader, sqlite::SqliteFeatureReader},
     raw::{

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::{KIND, OpenError, encode};
 use crate::{
+    ReadingReader,
     features::FeatureReader,
     raw::StoredReading,
     sqlite::{SqliteReader, limit_of, readings, series_id},
@@ -28,7 +29,7 @@ impl SqliteFeatureReader {
     }
 }
 
-impl FeatureReader for SqliteFeatureReader {
+impl ReadingReader for SqliteFeatureReader {
     async fn series(&self) -> Result<Vec<Series>, Fault> {
         self.0
             .blocking(|connection| {
@@ -44,6 +45,21 @@ impl FeatureReader for SqliteFeatureReader {
             .await
     }
 
+    async fn readings(&self, series: &Series, time_ns: Range<i64>, limit: usize) -> Result<Vec<StoredReading>, Fault> {
+        let series = series.clone();
+        self.0.blocking(move |connection| readings::read(connection, &series, &time_ns, limit)).await
+    }
+
+    async fn ledger(&self, cluster_id: &str, group: &str) -> Result<Vec<(String, i32, i64)>, Fault> {
+        self.0.ledger(cluster_id, group).await
+    }
+
+    async fn retained_from(&self) -> Result<Option<i64>, Fault> {
+        self.0.retained_from().await
+    }
+}
+
+impl FeatureReader for SqliteFeatureReader {
     async fn windows(&self, series: &Series) -> Result<Vec<i64>, Fault> {
         let series = series.clone();
         self.0
@@ -103,19 +119,6 @@ impl FeatureReader for SqliteFeatureReader {
                 Ok(found)
             })
             .await
-    }
-
-    async fn readings(&self, series: &Series, time_ns: Range<i64>, limit: usize) -> Result<Vec<StoredReading>, Fault> {
-        let series = series.clone();
-        self.0.blocking(move |connection| readings::read(connection, &series, &time_ns, limit)).await
-    }
-
-    async fn ledger(&self, cluster_id: &str, group: &str) -> Result<Vec<(String, i32, i64)>, Fault> {
-        self.0.ledger(cluster_id, group).await
-    }
-
-    async fn retained_from(&self) -> Result<Option<i64>, Fault> {
-        self.0.retained_from().await
     }
 }
 

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{KIND, OpenError, encode};
 use crate::{
+    ReadingReader,
     raw::{RawReader, StoredFrame, StoredReading},
     sqlite::{SqliteReader, code, limit_of, quality, readings, series_id},
 };
@@ -27,7 +28,7 @@ impl SqliteRawReader {
     }
 }
 
-impl RawReader for SqliteRawReader {
+impl ReadingReader for SqliteRawReader {
     async fn series(&self) -> Result<Vec<Series>, Fault> {
         self.0
             .blocking(|connection| {
@@ -48,6 +49,16 @@ impl RawReader for SqliteRawReader {
         self.0.blocking(move |connection| readings::read(connection, &series, &time_ns, limit)).await
     }
 
+    async fn ledger(&self, cluster_id: &str, group: &str) -> Result<Vec<(String, i32, i64)>, Fault> {
+        self.0.ledger(cluster_id, group).await
+    }
+
+    async fn retained_from(&self) -> Result<Option<i64>, Fault> {
+        self.0.retained_from().await
+    }
+}
+
+impl RawReader for SqliteRawReader {
     async fn newest_readings(&self, after: Option<&Series>, limit: usize) -> Result<Vec<(Series, StoredReading)>, Fault> {
         let after = after.cloned();
         self.0.blocking(move |connection| readings::newest(connection, after.as_ref(), limit)).await
@@ -79,14 +90,6 @@ impl RawReader for SqliteRawReader {
                 connection.prepare(&select_frames(of))?.query_map(range, frame)?.collect()
             })
             .await
-    }
-
-    async fn ledger(&self, cluster_id: &str, group: &str) -> Result<Vec<(String, i32, i64)>, Fault> {
-        self.0.ledger(cluster_id, group).await
-    }
-
-    async fn retained_from(&self) -> Result<Option<i64>, Fault> {
-        self.0.retained_from().await
     }
 }
 
