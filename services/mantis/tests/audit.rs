@@ -6,10 +6,14 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Up, json, publish, run};
+use common::{Up, cluster::Cluster, json, publish, run};
 use mantis_kafka::{Admin, ClientConfig, OutRecord};
 use mantis_pipeline::TopicPartition;
 use mantis_schemas::topics;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+};
 
 const READINGS: u64 = 100;
 
@@ -18,10 +22,10 @@ fn reading(sensor: &str, second: i64) -> String {
 }
 
 fn publish_readings(up: &Up) {
-    publish_all(up, &(1..=READINGS.cast_signed()).map(|second| reading("flow", second)).collect::<Vec<_>>());
+    publish_all(&up.brokers, &(1..=READINGS.cast_signed()).map(|second| reading("flow", second)).collect::<Vec<_>>());
 }
 
-fn publish_all(up: &Up, payloads: &[String]) {
+fn publish_all(brokers: &str, payloads: &[String]) {
     let records: Vec<OutRecord> = payloads
         .iter()
         .map(|payload| OutRecord {
@@ -33,7 +37,7 @@ fn publish_all(up: &Up, payloads: &[String]) {
             timestamp_ms: None,
         })
         .collect();
-    publish(&up.brokers, &records);
+    publish(brokers, &records);
 }
 
 fn settings() -> [(&'static str, &'static str); 1] {
@@ -171,8 +175,8 @@ fn slow_readings_of_registered_sensors_are_accounted_for_row_by_row_with_those_t
     let conflict = reading("flow", 8).replace("8.5", "-1");
     let refused = format!("[{},{}]", reading("unknown", -5), reading("flow", READINGS.cast_signed() + 1));
     let more = [reading("current", 1), reading("unknown", 1), reading("unknown", 2), reading("flow", 7), conflict, refused];
-    publish_all(&up, &more);
-    publish_all(&up, &["{".to_owned()]);
+    publish_all(&up.brokers, &more);
+    publish_all(&up.brokers, &["{".to_owned()]);
     let account = json(folder.path(), &["audit", "timescale", "--wait", "30"], 0);
     assert_eq!((&account["store"], &account["group"]), (&"timescale".into(), &"mantis-timescale".into()));
     assert_eq!((&account["proved"], &account["records_dead_lettered"]), (&true.into(), &1.into()), "{account}");
@@ -213,7 +217,7 @@ fn a_late_reading_without_a_dead_letter_is_found_beside_one_of_the_same_record_t
     configure(100);
     let up = Up::start(folder.path(), &[]);
     let backlog = format!("[{},{},{}]", reading("flow", -5), reading("flow", 850), reading("flow", 950));
-    publish_all(&up, &[reading("flow", 1_000), backlog]);
+    publish_all(&up.brokers, &[reading("flow", 1_000), backlog]);
     let account = json(folder.path(), &["audit", "features", "--wait", "30"], 0);
     assert_eq!((&account["readings"]["late"], &account["missing_dead_letters"]), (&1.into(), &0.into()));
     // Held to a shorter lateness, the worker has dead-lettered one of two late rows.
@@ -230,6 +234,78 @@ fn a_late_reading_without_a_dead_letter_is_found_beside_one_of_the_same_record_t
     assert_eq!((&account["cut_dead_letters"], &account["missing_dead_letters"]), (&1.into(), &0.into()), "{account}");
     assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()));
     up.stop();
+}
+
+/// Features in a folder of their own per worker, so that one can be ahead of the other.
+struct FeatureWorkers {
+    broker: tempfile::TempDir,
+    folders: [tempfile::TempDir; 2],
+    cluster: Cluster,
+}
+
+impl FeatureWorkers {
+    const NAMES: [&str; 2] = ["features", "timescale"];
+
+    fn new() -> Self {
+        let (broker, folders) = (tempfile::tempdir().unwrap(), [(); 2].map(|()| tempfile::tempdir().unwrap()));
+        let cluster = Cluster::start(broker.path());
+        Self { broker, folders, cluster }
+    }
+
+    fn brokers(&self) -> String {
+        self.cluster.address.to_string()
+    }
+
+    /// One of them, until all that lies in its topics is committed.
+    fn run(&self, name: usize) {
+        let folder = self.folders[name].path();
+        let worker = Self::NAMES[name];
+        let mut up = Up::run(folder, &["worker", worker, "--brokers", &self.brokers()], &settings());
+        up.wait_until_ready();
+        up.wait_until("all is committed", |up| {
+            let status = up.status();
+            status["workers"][0]["topics"].as_array().unwrap().iter().all(|topic| topic["lag"] == 0)
+        });
+        up.stop();
+    }
+
+    fn audit(&self) -> serde_json::Value {
+        audit(self.folders[1].path(), &["audit", "features", "--brokers", &self.brokers()], 0)
+    }
+}
+
+#[test]
+fn rows_that_became_final_behind_the_audited_position_are_later_and_not_different() {
+    let workers = FeatureWorkers::new();
+    publish_all(&workers.brokers(), &(1..=30).map(|second| reading("flow", second)).collect::<Vec<_>>());
+    workers.run(0);
+    workers.run(1);
+    assert_eq!(workers.audit()["proved_rows"], 3);
+    // The audit of a moment before: the reading that ends the first window lies behind the worker's position.
+    let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", workers.brokers())
+        .set("group.id", "mantis-features")
+        .create()
+        .unwrap();
+    let mut position = TopicPartitionList::new();
+    position.add_partition_offset(topics::READINGS, 0, Offset::Offset(9)).unwrap();
+    consumer.commit(&position, CommitMode::Sync).unwrap();
+    let account = workers.audit();
+    assert_eq!((&account["different"], &account["later_rows"]), (&0.into(), &3.into()), "{account}");
+}
+
+#[test]
+fn rows_that_the_store_has_yet_to_replace_are_open_and_not_different() {
+    let workers = FeatureWorkers::new();
+    publish_all(&workers.brokers(), &[reading("flow", 1), reading("flow", 12)]);
+    workers.run(0);
+    workers.run(1);
+    publish_all(&workers.brokers(), &[reading("flow", 2)]);
+    workers.run(0);
+    let account = workers.audit();
+    assert_eq!((&account["different"], &account["open_rows"]), (&0.into(), &3.into()), "{account}");
+    workers.run(1);
+    assert_eq!(workers.audit()["proved_rows"], 1);
 }
 
 #[test]

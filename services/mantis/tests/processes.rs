@@ -5,54 +5,17 @@
 mod common;
 
 use std::{
-    net::{SocketAddr, TcpListener},
-    path::Path,
+    net::TcpListener,
     process::{Command, Stdio},
     sync::Arc,
-    thread::JoinHandle,
     time::Duration,
 };
 
-use common::{Up, json, json_lines, mantis, publish};
-use mantis_broker::{Broker, Config};
+use common::{Up, cluster::Cluster, json, json_lines, mantis, publish};
 use mantis_kafka::OutRecord;
 use mantis_schemas::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
-
-/// A broker that is nobody's `up`: the cluster that a worker is pointed at.
-struct Cluster {
-    address: SocketAddr,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Cluster {
-    fn start(data_dir: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let (stopped, config) = (stop.clone(), Config::new(data_dir));
-        let thread = std::thread::spawn(move || {
-            tokio::runtime::Runtime::new().unwrap().block_on(async {
-                let broker = Broker::open(config).await.unwrap();
-                broker.serve(tokio::net::TcpListener::from_std(listener).unwrap(), stopped).await.unwrap();
-            });
-        });
-        Self { address, stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
 
 #[test]
 fn a_worker_by_itself_reads_from_another_process_into_its_own_folder_and_is_audited_there() {

@@ -167,7 +167,7 @@ fn show_features(account: &FeatureAccount, out: &mut impl Write) -> Result<()> {
     )?;
     writeln!(
         out,
-        "rows     {} proved figure by figure, {} of windows that are still open, {} from later records",
+        "rows     {} proved figure by figure, {} of windows that are still open or have yet to come, {} from later records",
         n(account.proved_rows),
         n(account.open_rows),
         n(account.later_rows)

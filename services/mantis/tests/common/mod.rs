@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod chromium;
+pub mod cluster;
 pub mod gateway;
 pub mod recordings;
 

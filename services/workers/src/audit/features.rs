@@ -46,7 +46,8 @@ pub struct FeatureAccount {
     pub cut_dead_letters: u64,
     /// Rows that the log brings and the store has, figure by figure.
     pub proved_rows: u64,
-    /// Rows of windows that are still open at the audited positions: the store may have them as they were before, or not yet.
+    /// Rows that the store may have as they were before, or not yet: of windows that are still open at the audited positions, and
+    /// all that change while the store is behind.
     pub open_rows: u64,
     /// Rows that the store has from records behind the audited positions.
     pub later_rows: u64,
@@ -161,7 +162,7 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
             self.compute(lag, source as u32, &letters, &mut book, &mut account).await?;
         }
         let cut = !account.unproved.is_empty();
-        self.compare(&lags, cut, &mut book, &mut account).await?;
+        self.compare(&lags, store_behind > 0, cut, &mut book, &mut account).await?;
         self.count_missing(&book, store_behind > 0, cut, &mut account).await?;
         let wrong = account.missing + account.different + account.unexplained + account.missing_dead_letters;
         let Counts { readings, good, uncertain, bad, duplicates, late, .. } = account.readings;
@@ -267,6 +268,7 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
     async fn compare(
         &mut self,
         lags: &[Lag],
+        store_behind: bool,
         cut: bool,
         book: &mut Book,
         account: &mut FeatureAccount,
@@ -299,7 +301,11 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
                                 account.later_rows += 1;
                                 continue;
                             }
-                            Some(found) if found.provisional && row.rank() < found.rank => {
+                            Some(found) if found.provisional && is_final_of(row, &found) => {
+                                account.later_rows += 1;
+                                continue;
+                            }
+                            Some(found) if (found.provisional || store_behind) && row.rank() < found.rank => {
                                 account.open_rows += 1;
                                 continue;
                             }
@@ -352,6 +358,13 @@ fn note(account: &mut FeatureAccount, what: &'static str, asset: &str, sensor: &
     if account.findings.len() < FINDINGS_MAX {
         account.findings.push(FeatureFinding { what, asset: asset.to_owned(), sensor: sensor.to_owned(), at });
     }
+}
+
+/// Whether a row is the provisional one that was found, made final by a reading behind its window: the window's own last
+/// record, its revision, stays the same.
+fn is_final_of(row: &Feature, found: &Expected) -> bool {
+    let before = Feature { provisional: true, ..row.clone() };
+    !row.provisional && before.rank() == found.rank && hash(&before) == found.hash
 }
 
 /// Hash of what a row says, but for when it was computed.
