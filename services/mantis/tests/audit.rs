@@ -238,9 +238,9 @@ fn a_late_reading_without_a_dead_letter_is_found_beside_one_of_the_same_record_t
 
 /// Features in a folder of their own per worker, so that one can be ahead of the other.
 struct FeatureWorkers {
-    broker: tempfile::TempDir,
-    folders: [tempfile::TempDir; 2],
     cluster: Cluster,
+    _broker: tempfile::TempDir,
+    folders: [tempfile::TempDir; 2],
 }
 
 impl FeatureWorkers {
@@ -248,8 +248,7 @@ impl FeatureWorkers {
 
     fn new() -> Self {
         let (broker, folders) = (tempfile::tempdir().unwrap(), [(); 2].map(|()| tempfile::tempdir().unwrap()));
-        let cluster = Cluster::start(broker.path());
-        Self { broker, folders, cluster }
+        Self { cluster: Cluster::start(broker.path()), _broker: broker, folders }
     }
 
     fn brokers(&self) -> String {
