@@ -52,7 +52,7 @@ pub(crate) struct Core {
     pub(crate) leader_epoch: i32,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
-    pub(crate) room: Room,
+    pub(crate) room: Arc<Room>,
     /// Bytes of requests under way.
     pub(crate) request_budget: Semaphore,
     /// Bytes of fetch answers under way.
@@ -130,6 +130,11 @@ impl Broker {
         &self.core.cluster_id
     }
 
+    /// Whether its disk has room, for whoever tells of it.
+    pub fn room(&self) -> Arc<Room> {
+        self.core.room.clone()
+    }
+
     /// Leader epoch of every partition during this run.
     pub fn leader_epoch(&self) -> i32 {
         self.core.leader_epoch
@@ -151,7 +156,7 @@ impl Core {
             leader_epoch: identity.leader_epoch,
             topics,
             groups,
-            room: Room::new(&config.data_dir, config.min_free_bytes),
+            room: Arc::new(Room::new(&config.data_dir, config.min_free_bytes)),
             request_budget: Semaphore::new(config.limits.requests_in_flight_bytes_max.max(config.limits.request_bytes_max)),
             fetch_budget: Arc::new(Semaphore::new(config.limits.fetches_in_flight_bytes_max)),
             shutdown: CancellationToken::new(),

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
-use crate::Error;
+use crate::{Error, broker::now_ms};
 
 /// Time for which an answer of the file system about its room is believed.
 const FREE_CHECK_INTERVAL_MS: i64 = 1_000;
@@ -46,7 +46,7 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
 
 /// Whether the disk has room for more records.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub struct Room {
     dir: std::path::PathBuf,
     free_bytes_min: u64,
     checked_ms: AtomicI64,
@@ -56,6 +56,17 @@ pub(crate) struct Room {
 impl Room {
     pub(crate) fn new(dir: &Path, free_bytes_min: u64) -> Room {
         Room { dir: dir.into(), free_bytes_min, checked_ms: AtomicI64::new(i64::MIN), full: AtomicBool::new(false) }
+    }
+
+    /// Why records are refused for now, if they are.
+    pub fn refusal(&self) -> Option<String> {
+        let (dir, min) = (self.dir.display(), self.free_bytes_min);
+        let text = || {
+            format!(
+                "the broker takes no records: the disk of {dir} has less than {min} bytes free; free space, or lower broker.min_free_bytes"
+            )
+        };
+        self.is_full(now_ms()).then(text)
     }
 
     /// Whether less than the least room is left; asks the file system at most once per second.

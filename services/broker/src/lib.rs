@@ -22,5 +22,6 @@ mod wire;
 
 pub use broker::Broker;
 pub use config::{Config, GroupConfig, Limits};
+pub use disk::Room;
 pub use error::Error;
 pub use topics::{SettingError, TopicSettings};

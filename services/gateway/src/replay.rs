@@ -31,6 +31,8 @@ const CHUNKS_AHEAD: usize = 4;
 const TICK_MS: u64 = 500;
 /// Without an acknowledgement for so long, the replay says that it waits.
 const WAITING_AFTER_MS: u64 = 2_000;
+/// How often it says so.
+const WAITING_AGAIN_MS: u64 = 10_000;
 /// Waits before a message is sent again.
 const RETRY_MS_MIN: u64 = 100;
 const RETRY_MS_MAX: u64 = 5_000;
@@ -115,8 +117,9 @@ pub async fn replay<P: Publish>(
         started: now,
         next_tick: now + Duration::from_millis(TICK_MS),
         silent_since: now,
+        next_waiting: now,
         publishing: false,
-        reason: "the broker did not answer".into(),
+        reason: "the broker does not answer, or takes nothing for now (a full disk): its log and health say which".into(),
         clock: None,
     };
     let played = replay.play(ahead).await;
@@ -189,6 +192,8 @@ struct Replay<'a, P: Publish> {
     next_tick: Instant,
     /// Since when nothing was acknowledged, while there was something to acknowledge.
     silent_since: Instant,
+    /// When it may be told again that nothing is.
+    next_waiting: Instant,
     publishing: bool,
     /// What the producer last said of its troubles.
     reason: String,
@@ -431,7 +436,10 @@ impl<P: Publish> Replay<'_, P> {
         if (!self.publishing && self.in_flight.is_empty()) || waited < Duration::from_millis(WAITING_AFTER_MS) {
             return Ok(());
         }
-        (self.tell)(Progress::Waiting { waited, reason: &self.reason });
+        if now >= self.next_waiting.max(self.silent_since + Duration::from_millis(WAITING_AFTER_MS)) {
+            self.next_waiting = now + Duration::from_millis(WAITING_AGAIN_MS);
+            (self.tell)(Progress::Waiting { waited, reason: &self.reason });
+        }
         match self.options.wait_max {
             Some(wait_max) if waited >= wait_max => {
                 Err(Interrupted::Failed(Error::Stalled { waited_s: waited.as_secs(), reason: self.reason.clone() }))

@@ -158,13 +158,17 @@ async fn a_message_that_the_broker_refuses_stops_the_replay_by_name_and_the_next
 async fn a_broker_that_is_away_is_waited_for_and_told_of_up_to_the_bound() {
     let place = Place::new(10);
     let memory = Memory::new(|number| if number < 3 { Fate::Delivered } else { Fate::Silence });
-    let mut waits = 0;
+    let mut waits = Vec::new();
     let started = Instant::now();
-    let told = &mut |progress: Progress<'_>| waits += usize::from(matches!(progress, Progress::Waiting { .. }));
+    let told = &mut |progress: Progress<'_>| {
+        if let Progress::Waiting { waited, .. } = progress {
+            waits.push(waited.as_secs());
+        }
+    };
     let error = replay(place.recording(1), &memory, &place.options(), &memory.stop, told).await.unwrap_err();
     assert!(matches!(error, Error::Stalled { waited_s: 30, .. }), "{error}");
     assert!(started.elapsed() < Duration::from_secs(40));
-    assert!(waits > 10);
+    assert_eq!(waits, [2, 12, 22]);
     let account = place.replay(1, &Memory::new(|_| Fate::Delivered)).await.unwrap();
     assert_eq!((account.resumed_messages, account.acknowledged), (3, 17));
 }

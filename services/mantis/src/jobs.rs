@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use mantis_broker::Room;
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::Status;
 use mantis_stores::{
@@ -38,13 +39,15 @@ pub struct Site {
     pub cache: MemoryCache,
     /// A look into the features worker, for whoever tells of it.
     pub features: Watch,
+    /// The room of the broker in this process, where there is one.
+    pub room: Option<Arc<Room>>,
 }
 
 impl Site {
     /// Where nothing has run yet.
-    pub fn new(config: &Config, client: ClientConfig, cluster_id: String) -> Self {
+    pub fn new(config: &Config, client: ClientConfig, cluster_id: String, room: Option<Arc<Room>>) -> Self {
         let features = Watch::new(config.features.state_bytes_max);
-        Self { client, cluster_id, cache: parts::cache(config), features }
+        Self { client, cluster_id, cache: parts::cache(config), features, room }
     }
 }
 

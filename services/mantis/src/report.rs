@@ -129,15 +129,17 @@ impl Watched {
             return Some(format!("the {} worker has stopped: {why}", self.name));
         }
         let snapshot = self.status.snapshot();
-        let partitions = || snapshot.topics.values().flat_map(|topic| topic.partitions.values());
-        let stopped = partitions().find_map(|p| match &p.reading {
-            mantis_pipeline::Reading::Stopped(why) => Some(why.clone()),
+        let named =
+            || snapshot.topics.iter().flat_map(|(topic, t)| t.partitions.iter().map(move |(number, p)| (topic, number, p)));
+        let partitions = || named().map(|(_, _, partition)| partition);
+        let stopped = named().find_map(|(topic, number, p)| match &p.reading {
+            mantis_pipeline::Reading::Stopped(why) => Some(format!("{topic}/{number}: {why}")),
             _ => None,
         });
         let reading = partitions().any(|p| p.reading == mantis_pipeline::Reading::Reading);
         let starting = partitions().any(|p| p.reading == mantis_pipeline::Reading::Starting);
         if let Some(why) = stopped {
-            return Some(format!("the {} worker does not read a partition: {why}", self.name));
+            return Some(format!("the {} worker does not read {why}", self.name));
         }
         if let Some(trouble) = snapshot.troubles.values().next() {
             return Some(format!("the {} worker is {}: {}", self.name, snapshot.state.name(), trouble.error));

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use anyhow::Result;
 use axum::Router;
 use jiff::Timestamp;
+use mantis_broker::Room;
 use mantis_kafka::Admin;
 use mantis_pipeline::TopicPartition;
 use mantis_telemetry::{Readiness, Role};
@@ -28,6 +29,9 @@ pub const STOP_WAIT: Duration = Duration::from_secs(20);
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StatusPage {
     pub started: Timestamp,
+    /// Why the broker in this process takes no records for now, if it does not.
+    #[serde(default)]
+    pub refusal: Option<String>,
     pub workers: Vec<WorkerReport>,
 }
 
@@ -54,6 +58,7 @@ impl Roles {
             metrics: Metrics::new()?,
             started: Timestamp::now(),
             features: site.features.clone(),
+            room: site.room.clone(),
         });
         let workers = jobs.into_iter().map(|job| (job.name, tokio::spawn(watch(job, state.clone(), stop.clone())))).collect();
         let pages =
@@ -99,11 +104,16 @@ pub struct State {
     metrics: Metrics,
     started: Timestamp,
     features: Watch,
+    room: Option<Arc<Room>>,
 }
 
 impl State {
     pub fn sample(&self) {
         self.watched.iter().for_each(Watched::sample);
+    }
+
+    fn refusal(&self) -> Option<String> {
+        self.room.as_ref()?.refusal()
     }
 
     pub async fn reports(&self) -> Vec<WorkerReport> {
@@ -122,12 +132,12 @@ impl State {
 
 impl Role for State {
     fn readiness(&self) -> Readiness {
-        let missing: Vec<String> = self.watched.iter().filter_map(Watched::missing).collect();
+        let missing: Vec<String> = self.refusal().into_iter().chain(self.watched.iter().filter_map(Watched::missing)).collect();
         Readiness { ready: missing.is_empty(), missing }
     }
 
     async fn status(&self) -> serde_json::Value {
-        let page = StatusPage { started: self.started, workers: self.reports().await };
+        let page = StatusPage { started: self.started, refusal: self.refusal(), workers: self.reports().await };
         serde_json::to_value(page).unwrap_or_default()
     }
 

@@ -38,7 +38,7 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
     let listener = bind(config.broker.listen, "--listen", "broker.listen").await?;
     let pages = bind(config.http.listen, "--http", "http.listen").await?;
     let broker = Broker::open(parts::broker(&config)).await.context("the embedded broker cannot start")?;
-    let cluster_id = broker.cluster_id().to_owned();
+    let (cluster_id, room) = (broker.cluster_id().to_owned(), broker.room());
     let running = Running {
         pid: std::process::id(),
         brokers: listener.local_addr()?.to_string(),
@@ -50,7 +50,7 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
     let mut broker = tokio::spawn(broker.serve(listener, stop_broker.clone()));
     let client = parts::client(&config, &running.brokers)?;
     topics::ensure(&Admin::new(&client)?, config.broker.partitions).await?;
-    let site = Site::new(&config, client.clone(), cluster_id);
+    let site = Site::new(&config, client.clone(), cluster_id, Some(room));
     let sensors = parts::sensors(&config)?;
     let console = |state| mantis_console::routes(Arc::new(Plant::new(&config, &site, state, sensors)));
     let roles = Roles::start(&site, jobs::all(&config, &site)?, pages, console, &stop_roles)?;
@@ -113,7 +113,7 @@ pub async fn worker(mut config: Config, args: cli::Worker) -> Result<Exit> {
         () = &mut signals => return Ok(Exit::Done),
     };
     let stop = CancellationToken::new();
-    let site = Site::new(&config, client.clone(), cluster_id.clone());
+    let site = Site::new(&config, client.clone(), cluster_id.clone(), None);
     let job = jobs::one(args.name, &config, &site)?;
     let mut roles = Roles::start(&site, vec![job], pages, |_| axum::Router::new(), &stop)?;
     held.publish(&Running { pid: std::process::id(), brokers: client.brokers.clone(), http, cluster_id })?;

@@ -268,8 +268,20 @@ impl FeatureWorkers {
         up.stop();
     }
 
-    fn audit(&self) -> serde_json::Value {
-        audit(self.folders[1].path(), &["audit", "features", "--brokers", &self.brokers()], 0)
+    /// As if the features worker were at this offset.
+    fn commit(&self, offset: i64) {
+        let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+            .set("bootstrap.servers", self.brokers())
+            .set("group.id", "mantis-features")
+            .create()
+            .unwrap();
+        let mut position = TopicPartitionList::new();
+        position.add_partition_offset(topics::READINGS, 0, Offset::Offset(offset)).unwrap();
+        consumer.commit(&position, CommitMode::Sync).unwrap();
+    }
+
+    fn audit(&self, code: i32) -> serde_json::Value {
+        audit(self.folders[1].path(), &["audit", "features", "--brokers", &self.brokers()], code)
     }
 }
 
@@ -279,18 +291,24 @@ fn rows_that_became_final_behind_the_audited_position_are_later_and_not_differen
     publish_all(&workers.brokers(), &(1..=30).map(|second| reading("flow", second)).collect::<Vec<_>>());
     workers.run(0);
     workers.run(1);
-    assert_eq!(workers.audit()["proved_rows"], 3);
+    assert_eq!(workers.audit(0)["proved_rows"], 3);
     // The audit of a moment before: the reading that ends the first window lies behind the worker's position.
-    let consumer: BaseConsumer = rdkafka::ClientConfig::new()
-        .set("bootstrap.servers", workers.brokers())
-        .set("group.id", "mantis-features")
-        .create()
-        .unwrap();
-    let mut position = TopicPartitionList::new();
-    position.add_partition_offset(topics::READINGS, 0, Offset::Offset(9)).unwrap();
-    consumer.commit(&position, CommitMode::Sync).unwrap();
-    let account = workers.audit();
+    workers.commit(9);
+    let account = workers.audit(0);
     assert_eq!((&account["different"], &account["later_rows"]), (&0.into(), &3.into()), "{account}");
+}
+
+#[test]
+fn positions_that_the_features_worker_has_passed_and_the_log_does_not_have_are_unproved() {
+    let workers = FeatureWorkers::new();
+    publish_all(&workers.brokers(), &(1..=30).map(|second| reading("flow", second)).collect::<Vec<_>>());
+    workers.run(0);
+    workers.run(1);
+    workers.commit(40);
+    let account = workers.audit(3);
+    assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()), "{account}");
+    let range = &account["unproved"][0];
+    assert_eq!((&range["topic"], &range["from"], &range["to"]), (&topics::READINGS.into(), &30.into(), &40.into()));
 }
 
 #[test]
@@ -301,10 +319,10 @@ fn rows_that_the_store_has_yet_to_replace_are_open_and_not_different() {
     workers.run(1);
     publish_all(&workers.brokers(), &[reading("flow", 2)]);
     workers.run(0);
-    let account = workers.audit();
+    let account = workers.audit(0);
     assert_eq!((&account["different"], &account["open_rows"]), (&0.into(), &3.into()), "{account}");
     workers.run(1);
-    assert_eq!(workers.audit()["proved_rows"], 1);
+    assert_eq!(workers.audit(0)["proved_rows"], 1);
 }
 
 #[test]

@@ -35,6 +35,21 @@ fn a_worker_whose_partitions_another_member_has_taken_says_so() {
 }
 
 #[test]
+fn a_broker_without_room_on_its_disk_says_that_it_takes_no_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = i64::MAX.to_string();
+    let mut up = Up::launch(folder.path(), "127.0.0.1:0", &[("MANTIS__BROKER__MIN_FREE_BYTES", &all)]);
+    let sentence = "the broker takes no records: the disk of";
+    up.wait_until("refusing", |up| {
+        up.http_get("/health/ready").is_some_and(|(code, ready)| code == 503 && ready.contains(sentence))
+    });
+    let text = String::from_utf8(run(folder.path(), &["status"], 3).stdout).unwrap();
+    assert!(text.contains(sentence), "{text}");
+    assert!(json(folder.path(), &["status"], 3)["refusal"].as_str().unwrap().contains(sentence));
+    up.stop();
+}
+
+#[test]
 fn what_the_features_worker_holds_and_where_it_is_kept_is_in_status_and_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), &[("MANTIS__FEATURES__STATE_BYTES_MAX", "2000000")]);

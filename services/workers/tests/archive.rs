@@ -263,6 +263,16 @@ async fn verify_names_what_is_missing_damaged_or_other_than_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verify_lists_partitions_of_which_nothing_is_archived_yet() {
+    let plant = Plant::new().await;
+    plant.produce(0..100).await;
+    let report = verify(&plant.archive(), Some(&plant.client), 100).await.unwrap();
+    assert!(report.whole, "{report:?}");
+    let ends = report.partitions.iter().map(|chain| (&*chain.topic, chain.objects, chain.end, chain.log.as_ref().unwrap().end));
+    assert_eq!(ends.collect::<Vec<_>>(), [("mantis.readings", 0, 0, 100), ("mantis.readings.dlq", 0, 0, 100)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_end_of_the_chain_stops_the_worker() {
     let plant = Plant::new().await;
     plant.produce(0..1_000).await;

@@ -118,15 +118,14 @@ where
     fn position(&mut self, owner: Owner, assigned: Assigned, start: Start) {
         let Some(partition) = self.partitions.get_mut(&owner.partition) else { return };
         let (at, keeper) = match start {
-            Start::At(at) => (at, "the store's ledger"),
+            Start::At(at) => (at, "what the store holds"),
             Start::Committed => (assigned.committed.unwrap_or(assigned.log_start), "the group's committed offset"),
         };
         let Assigned { log_start, log_end, committed, .. } = assigned;
         if at > log_end {
             let reason = format!(
-                "{} is not read: {keeper} is at {at}, but the log ends at {log_end}; the topic was made again or lost its end. \
-                 Restore it, or reset the position if these are other records",
-                owner.partition
+                "{keeper} is at {at}, but the log ends at {log_end}; the topic was made again or lost its end. Restore it, or reset \
+                 the position if these are other records"
             );
             tracing::error!(partition = %owner.partition, at, log_end, "the partition cannot be read");
             partition.position = Position::Stopped;

@@ -245,7 +245,7 @@ fn scan(file: &File, path: &Path, segment: &mut Segment, length: u64, gaps: Gaps
 fn cut_tail(file: &File, path: &Path, position: u64, length: u64, next_offset: i64) -> Result<(), LogError> {
     let cut_bytes = length - position;
     match find_valid(file, position + 1, length, next_offset).map_err(LogError::io("read", path))? {
-        None => tracing::warn!(path = %path.display(), position, cut_bytes, "cut a torn tail that was never acknowledged"),
+        None => tracing::warn!(path = %path.display(), position, cut_bytes, "cut a torn tail"),
         Some(valid) if has_zero_page(file, position, valid).map_err(LogError::io("read", path))? => {
             let kept = path.with_extension(CUT);
             keep(file, position, length, &kept).map_err(LogError::io("write", &kept))?;

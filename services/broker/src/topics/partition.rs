@@ -86,7 +86,7 @@ impl Partition {
                 topic,
                 partition = index,
                 cut_bytes = recovery.cut_bytes,
-                "cut a torn tail that was never acknowledged"
+                "cut a torn tail: no producer had an answer for it, unless the disk lost what it had synced"
             );
         }
         let durable = watch::Sender::new(log.high_watermark());

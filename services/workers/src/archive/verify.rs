@@ -39,7 +39,7 @@ pub enum VerifyError {
 pub struct Report {
     /// True if nothing is wrong.
     pub whole: bool,
-    /// A chain each, in order of key.
+    /// A chain each, in order of cluster, topic and partition; with the log, also those that have no object yet.
     pub partitions: Vec<PartitionReport>,
     /// How much is wrong.
     pub wrong: u64,
@@ -180,6 +180,7 @@ pub async fn verify<S: ArchiveStore>(store: &S, log: Option<&ClientConfig>, seri
     if let Some(log) = &log {
         // Positions of now: the archive was growing while it was walked. What is committed was asked for before.
         log.compare_ends(&Log::ask(log.client).await?, &mut report);
+        report.partitions.sort_by(|a, b| (&a.cluster_id, &a.topic, a.partition).cmp(&(&b.cluster_id, &b.topic, b.partition)));
     }
     report.whole = report.wrong == 0;
     Ok(report)
@@ -322,6 +323,11 @@ impl<'a> Log<'a> {
                     && chain.partition == lag.partition.partition
             });
             let end = chain.map(|chain| chain.end);
+            if end.is_none() && lag.log_end > lag.log_start {
+                // Nothing is archived yet: its length says how far behind that is.
+                let Lag { partition, log_start: start, .. } = lag.clone();
+                report.chain(&Place { cluster_id: self.cluster_id.clone(), partition, start }).log = Some(side(lag));
+            }
             let place = lag.partition.to_string();
             let committed = lag.committed.filter(|committed| end.unwrap_or(lag.log_start) < *committed);
             if let Some(committed) = committed {

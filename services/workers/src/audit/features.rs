@@ -206,14 +206,17 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
     ) -> Result<(), AuditError> {
         let to = lag.committed.unwrap_or(lag.log_start).min(lag.log_end);
         account.behind += (lag.log_end - to).max(0).unsigned_abs();
+        let mut unproved = |from, to, why: &str| {
+            let (topic, partition) = (lag.partition.topic.to_string(), lag.partition.partition);
+            account.unproved.push(Unproved { topic, partition, from, to, why: why.to_owned() });
+        };
         if lag.log_start > 0 {
-            account.unproved.push(Unproved {
-                topic: lag.partition.topic.to_string(),
-                partition: lag.partition.partition,
-                from: 0,
-                to: lag.log_start,
-                why: "the log no longer has these records, so the features that they are in cannot be computed again".to_owned(),
-            });
+            let why = "the log no longer has these records, so the features that they are in cannot be computed again";
+            unproved(0, lag.log_start, why);
+        }
+        if let Some(committed) = lag.committed.filter(|committed| *committed > lag.log_end) {
+            let why = "the worker has passed these positions but the log does not have them: the log was cut or replaced";
+            unproved(lag.log_end, committed, why);
         }
         let mut offline = Offline::new(self.config.clone(), self.sensors.clone());
         let mut columns = self.decoder.columns(&lag.partition.topic);
