@@ -232,13 +232,13 @@ impl Watched {
 
 /// A table of what arrives where, one line per topic.
 pub fn show(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<()> {
-    let header = ["worker  topic", "rows", "rows/s", "written", "duplicate", "conflict", "rejected", "dead letters", "lag"];
+    let header = ["worker     topic", "rows", "rows/s", "written", "duplicate", "conflict", "rejected", "dead letters", "lag"];
     let mut rows = Vec::new();
     for worker in workers {
         for t in &worker.topics {
             let lag = t.lag.map_or_else(|| "?".into(), |lag| grouped(lag.unsigned_abs()));
             let counts = [t.rows, t.rows_per_s as u64, t.written, t.duplicates, t.conflicts, t.rejected, t.dead_letters];
-            let name = format!("{:<6}  {}", worker.name, t.topic);
+            let name = format!("{:<9}  {}", worker.name, t.topic);
             rows.push(std::iter::once(name).chain(counts.map(grouped)).chain([lag]).collect());
         }
     }
