@@ -7,6 +7,7 @@ use crate::{
     centred::Centred,
     envelope,
     plans::{Plan, Plans},
+    spectrum::bin_frequency_hz,
 };
 
 /// Computes spectra. Keeps plans for the lengths of frame used last, and its buffers: nothing is allocated for a frame of a known
@@ -119,7 +120,7 @@ impl SpectrumPlanner {
         let samples = frame.values.len();
         let inside = |hz: f64| band.is_none_or(|band| band.contains(hz));
         for (bin, value) in self.bins.iter_mut().enumerate() {
-            if bin == 0 || !inside(bin as f64 / samples as f64 * sample_rate_hz) {
+            if bin == 0 || !inside(bin_frequency_hz(bin, samples, sample_rate_hz)) {
                 *value = Complex::ZERO;
             }
         }

@@ -34,7 +34,7 @@ impl Spectrum<'_> {
 
     /// Frequency of a bin.
     pub fn frequency_hz(&self, bin: usize) -> f64 {
-        bin as f64 / self.samples as f64 * self.sample_rate_hz
+        bin_frequency_hz(bin, self.samples, self.sample_rate_hz)
     }
 
     /// Peak amplitude of a bin in the unit of the samples: 2 |X| / sum(w), and |X| / sum(w) at 0 and at half of the sample rate.
@@ -125,6 +125,15 @@ impl Spectrum<'_> {
     fn sides(&self, bin: usize) -> f64 {
         if bin == 0 || 2 * bin == self.samples { 1.0 } else { 2.0 }
     }
+}
+
+/// Frequency of a bin of a frame of so many samples. Rounded once, so that a bin whose frequency is a whole number has just that
+/// one and lies in the band that begins with it.
+pub(crate) fn bin_frequency_hz(bin: usize, samples: usize, sample_rate_hz: f64) -> f64 {
+    let (bin, samples) = (bin as f64, samples as f64);
+    let rounded_once = bin * sample_rate_hz / samples;
+    // Only the product may be out of range, the frequency is at most half of the sample rate.
+    if rounded_once.is_finite() { rounded_once } else { bin / samples * sample_rate_hz }
 }
 
 /// Mean of the periodic Hann window.

@@ -47,6 +47,29 @@ fn half_of_the_sample_rate_is_not_doubled() {
 }
 
 #[test]
+fn a_bin_at_a_whole_frequency_has_just_that_and_lies_in_the_band_that_begins_with_it() {
+    let mut planner = SpectrumPlanner::new();
+    for (sample_rate_hz, samples) in [(25_600, 2_560), (12_000, 1_200), (10_000, 1_000), (12_000, 12_000), (25_600, 25_600)] {
+        let values: Vec<f64> = tone(samples, 1.0, 41.0).collect();
+        let spectrum = planner.spectrum(&values, f64::from(sample_rate_hz)).unwrap().unwrap();
+        let bins = (1..samples as u32 / 2).filter(|bin| (bin * sample_rate_hz).is_multiple_of(samples as u32));
+        for bin in bins {
+            assert_eq!(spectrum.frequency_hz(bin as usize), f64::from(bin * sample_rate_hz / samples as u32));
+        }
+        let edge_hz = 41.0 * f64::from(sample_rate_hz) / samples as f64;
+        // Half of a tone's power apart from its own bin lies on either side of it: 1/6 of the whole.
+        near(spectrum.band_rms(Band::new(edge_hz, 4_000.0).unwrap()), (0.5_f64 * 5.0 / 6.0).sqrt());
+        near(spectrum.band_rms(Band::new(0.0, edge_hz).unwrap()), (0.5_f64 / 6.0).sqrt());
+        // A carrier at bin 51 with a lower line at the edge: without it the envelope would be half as deep.
+        let lines = tone(samples, 1.0, 51.0).zip(tone(samples, 0.25, 41.0)).zip(tone(samples, 0.25, 61.0));
+        let modulated: Vec<f64> = lines.map(|((carrier, lower), upper)| carrier + lower + upper).collect();
+        let band = Band::new(edge_hz, 4_000.0).unwrap();
+        let envelope = planner.envelope(&modulated, f64::from(sample_rate_hz), Some(band)).unwrap().unwrap();
+        assert!((envelope.spectrum().amplitude(10).unwrap() - 0.5).abs() < 1e-9);
+    }
+}
+
+#[test]
 fn a_band_that_the_spectrum_does_not_hold_has_no_rms() {
     let samples: Vec<f64> = tone(100, 1.0, 7.0).collect();
     let mut planner = SpectrumPlanner::new();

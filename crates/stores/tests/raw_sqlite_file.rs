@@ -93,6 +93,21 @@ async fn a_file_that_is_absent_foreign_or_newer_is_named_and_left_alone() {
     assert!(matches!(SqliteRawReader::open(&newer), Err(OpenError::Newer { found: 99, .. })));
 }
 
+#[test]
+fn a_file_that_is_just_being_made_is_absent_or_there_and_never_foreign() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in (0..100).map(|n| folder.path().join(format!("{n}.db"))) {
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| open(&file, &SeriesInterner::new(1), SqliteConfig::default()).map(drop));
+            while !writer.is_finished() {
+                let opened = SqliteRawReader::open(&file).map(drop);
+                assert!(matches!(opened, Ok(()) | Err(OpenError::Absent { .. })), "{opened:?}");
+            }
+            writer.join().unwrap().unwrap();
+        });
+    }
+}
+
 /// data-loss bug #23: the file is gone and with it its ledger, so the log is read from its start again.
 #[tokio::test]
 async fn a_removed_file_takes_its_ledger_with_it() {

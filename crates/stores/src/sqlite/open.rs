@@ -122,12 +122,7 @@ impl File<'_> {
 
     /// The file's version, at most ours; `None` for a file without content.
     fn version(&self, connection: &Connection) -> Result<Option<i32>, OpenError> {
-        let pragma =
-            |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(|source| self.failed(source));
-        let tables: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-            .map_err(|source| self.failed(source))?;
-        let (application_id, found) = (pragma("application_id")?, pragma("user_version")?);
+        let (tables, application_id, found) = Self::marks(connection).map_err(|source| self.failed(source))?;
         if (application_id, found, tables) == (0, 0, 0) {
             return Ok(None);
         }
@@ -136,6 +131,14 @@ impl File<'_> {
         }
         let known = self.kind.version();
         if found > known { Err(OpenError::Newer { path: self.path.to_owned(), found, known }) } else { Ok(Some(found)) }
+    }
+
+    /// Number of tables, `application_id` and `user_version`, as of one moment: a writer may make them just now.
+    fn marks(connection: &Connection) -> rusqlite::Result<(i64, i32, i32)> {
+        let moment = connection.unchecked_transaction()?;
+        let tables = moment.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let pragma = |name| moment.pragma_query_value(None, name, |row| row.get(0));
+        Ok((tables, pragma("application_id")?, pragma("user_version")?))
     }
 
     fn absent(&self) -> OpenError {

@@ -192,7 +192,7 @@ impl SensorState {
     }
 
     /// Drops the windows that need no place of their own, and the samples that no window needs.
-    fn retire(&mut self, config: &FeatureConfig) {
+    pub(super) fn retire(&mut self, config: &FeatureConfig) {
         let late_ns = self.watermark_ns.saturating_sub(config.lateness_ns);
         self.open.retain(|open| open.published != Published::Final || open.folded.is_some() && end_of(open) > late_ns);
         // A reading that is not too late may still come for each window that holds this time.

@@ -392,13 +392,14 @@ proptest! {
         }
         let bytes = |fed: &Fed| {
             let mut bytes = Vec::new();
-            fed.state.sensors().for_each(|(series, sensor)| snapshot::encode(&mut bytes, series, sensor));
+            for (series, sensor) in fed.state.sensors() {
+                // What is not needed any more is dropped when a window ends, and when a snapshot is read.
+                let mut needed = sensor.clone();
+                needed.retire(&fed.config);
+                snapshot::encode(&mut bytes, series, &needed);
+            }
             bytes
         };
-        let held = |fed: &Fed| (fed.state.size().samples, fed.state.size().open_windows);
-        let before = held(&fed);
-        fed.restart();
-        prop_assert_eq!(before, held(&fed));
         let before = bytes(&fed);
         fed.restart();
         prop_assert_eq!(before, bytes(&fed));
