@@ -18,6 +18,11 @@ const POLL_INTERVAL_MS: u32 = 300_000;
 /// Bytes of records that are fetched ahead; what is on the wire at the moment comes on top.
 const PREFETCH_BYTES_MAX: u32 = 8 << 20;
 
+/// Largest record that librdkafka sends.
+const MESSAGE_BYTES_LIMIT: &str = "1000000000";
+/// KiB of copies that wait for their acknowledgement: one of the largest finds room.
+const COPY_QUEUE_KBYTES: usize = 1 << 20;
+
 /// Settings that nobody may change, because a promise of MANTIS depends on them. Of every kind of client, so that a
 /// mistake is found wherever the settings are first used.
 const FIXED: &[(&str, &str, &str)] = &[
@@ -85,6 +90,18 @@ impl ClientConfig {
 
     /// The settings of a producer.
     pub(crate) fn producer(&self, queue_messages_max: usize, queue_kbytes_max: usize) -> Result<Settings, Error> {
+        self.producer_with(queue_messages_max, queue_kbytes_max, "lz4")
+    }
+
+    /// The settings of a producer of records that are in the log already and have to be written again, whatever their size: a
+    /// topic bounds batches as they are sent, mostly compressed, and a client records before they are compressed.
+    pub(crate) fn copier(&self, queue_messages_max: usize, codec: &str) -> Result<Settings, Error> {
+        let mut settings = self.producer_with(queue_messages_max, COPY_QUEUE_KBYTES, codec)?;
+        settings.fix(&[("message.max.bytes", MESSAGE_BYTES_LIMIT)]);
+        Ok(settings)
+    }
+
+    fn producer_with(&self, queue_messages_max: usize, queue_kbytes_max: usize, codec: &str) -> Result<Settings, Error> {
         let messages = queue_messages_max.to_string();
         let kbytes = queue_kbytes_max.to_string();
         let mut settings = self.with(&[
@@ -93,7 +110,7 @@ impl ClientConfig {
             ("message.max.bytes", "5242880"),
             ("message.timeout.ms", "60000"),
             ("linger.ms", "5"),
-            ("compression.type", "lz4"),
+            ("compression.type", codec),
         ])?;
         settings.fix(&[("enable.idempotence", "true"), ("acks", "all"), ("partitioner", "murmur2_random")]);
         Ok(settings)

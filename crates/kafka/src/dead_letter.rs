@@ -21,7 +21,7 @@ use mantis_pipeline::{DeadLetter, DeadLetters, Fault, Header, Record, RowReject,
 use mantis_schemas::topics;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientConfig, Error, OutRecord, Producer};
+use crate::{ClientConfig, Error, OutRecord, copier::Copier};
 
 const PREFIX: &str = "mantis-dlq-";
 const GROUP: &str = "mantis-dlq-group";
@@ -229,7 +229,7 @@ fn shortened(detail: &str) -> &str {
 /// Keeps the dead letters of one consumer group in the topics `<topic>.dlq`.
 #[derive(Debug)]
 pub struct DeadLetterProducer {
-    producer: Producer,
+    producer: Copier,
     group: String,
 }
 
@@ -239,7 +239,7 @@ impl DeadLetterProducer {
     /// # Errors
     /// The configuration is wrong.
     pub fn new(client: &ClientConfig, group: impl Into<String>) -> Result<Self, Error> {
-        Ok(Self { producer: Producer::new(client)?, group: group.into() })
+        Ok(Self { producer: Copier::new(client)?, group: group.into() })
     }
 }
 
@@ -253,7 +253,8 @@ impl DeadLetters for DeadLetterProducer {
             Some((Error::Refused(reason), letter)) => {
                 // Nothing is dropped: the partition waits until the topic can take it.
                 let at = format!("{}/{}", letter.partition, letter.offset);
-                Err(Fault::retry(format!("the dead letter of {at} was refused: {reason}; raise max.message.bytes of the topic")))
+                let topic = topics::dead_letter(&letter.partition.topic);
+                Err(Fault::retry(format!("the dead letter of {at} was refused: {reason}; raise max.message.bytes of {topic}")))
             }
             Some((error, _)) => Err(error.into()),
         }

@@ -118,7 +118,8 @@ impl Code {
     pub(crate) fn is_damage(self) -> bool {
         const BAD_MESSAGE: i32 = Native::RD_KAFKA_RESP_ERR__BAD_MSG as i32;
         const CORRUPT: i32 = Native::RD_KAFKA_RESP_ERR_INVALID_MSG as i32;
-        matches!(self.0, BAD_MESSAGE | CORRUPT)
+        const COMPRESSION: i32 = Native::RD_KAFKA_RESP_ERR__BAD_COMPRESSION as i32;
+        matches!(self.0, BAD_MESSAGE | CORRUPT | COMPRESSION)
     }
 
     fn kind(self) -> Kind {

@@ -11,6 +11,7 @@ mod admin;
 mod batch;
 mod config;
 mod consumer;
+mod copier;
 pub mod dead_letter;
 mod error;
 pub mod letters;

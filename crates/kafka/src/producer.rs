@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     ClientConfig, Error,
+    config::Settings,
     error::Code,
     logs::{ClientErrors, lock},
     polled::Polled,
@@ -80,7 +81,18 @@ impl Producer {
     /// # Errors
     /// The configuration is wrong.
     pub fn new(client: &ClientConfig) -> Result<Self, Error> {
-        let settings = client.producer(QUEUE_MESSAGES_MAX, QUEUE_KBYTES_MAX)?;
+        Self::with(client.producer(QUEUE_MESSAGES_MAX, QUEUE_KBYTES_MAX)?)
+    }
+
+    /// A producer for copies of records of the log, of any size. What waits in it is bounded by what the caller holds.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub(crate) fn copier(client: &ClientConfig, codec: &str) -> Result<Self, Error> {
+        Self::with(client.copier(QUEUE_MESSAGES_MAX, codec)?)
+    }
+
+    fn with(settings: Settings) -> Result<Self, Error> {
         let context = Context { errors: ClientErrors::default(), calls: Mutex::default(), room: Notify::new() };
         let producer: BaseProducer<Context> = settings
             .rdkafka()

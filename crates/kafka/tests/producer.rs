@@ -7,8 +7,11 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use mantis_kafka::{ClientConfig, DeadLetterProducer, Error, OutRecord, Producer, Reader, dead_letter};
-use mantis_pipeline::{DeadLetter, DeadLetters, Header, Reason, Record, RecordBatch, RowReject};
+use mantis_kafka::{
+    ClientConfig, DeadLetterProducer, Error, OutRecord, Producer, Reader, dead_letter,
+    letters::{self, Filter},
+};
+use mantis_pipeline::{DeadLetter, DeadLetters, Header, Reason, Record, RecordBatch, RowReject, TopicPartition};
 use mantis_schemas::topics;
 use tokio::time::timeout;
 
@@ -162,6 +165,49 @@ async fn a_dead_letter_is_kept_whole_and_can_be_replayed() {
     assert_eq!(replayed[0].1, letter.payload);
     let mark = Header { key: dead_letter::REPLAYED_FROM.into(), value: Some(b"readings/5/77".to_vec()) };
     assert_eq!(replayed[0].0, [letter.headers[0].clone(), mark]);
+}
+
+/// Keeps out data-loss bugs #5 and #6: a topic bounds compressed batches, so what came in below that bound may be far above it
+/// for a client.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_was_small_only_while_compressed_has_its_dead_letter_and_finds_its_way_back() {
+    let broker = TestBroker::start().await;
+    let letters_topic = topics::dead_letter(topics::READINGS);
+    broker.topic(topics::READINGS, 1, &[]).await;
+    broker.topic(&letters_topic, 1, &[("max.message.bytes", "4194304")]).await;
+    let mut gateway = broker.client();
+    // The only codec that sees a repetition at this distance.
+    gateway.properties.insert("compression.type".into(), "zstd".into());
+    gateway.properties.insert("message.max.bytes".into(), "40000000".into());
+    let mut state = 1_u32;
+    let block: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(100 << 10)
+    .collect();
+    let payload = block.repeat(60);
+    assert!(payload.len() > 5 << 20);
+    let sent = OutRecord { payload: Some(payload), ..record(topics::READINGS, 0, 0) };
+    Producer::new(&gateway).unwrap().send(sent.clone()).await.unwrap();
+
+    let letter = DeadLetter {
+        partition: TopicPartition::new(topics::READINGS, 0),
+        offset: 0,
+        timestamp_ms: Some(0),
+        key: sent.key.clone(),
+        payload: sent.payload.clone(),
+        headers: Vec::new(),
+        reason: Some(Reason::new("broken-json", "no JSON")),
+        rows: Vec::new(),
+    };
+    let producer = DeadLetterProducer::new(&broker.client(), "mantis-raw").unwrap();
+    within("the letter", producer.send(&[letter])).await.unwrap();
+    assert_eq!(everything(&broker.client(), &letters_topic, 0, 1).await[0].1, sent.payload);
+    let found = letters::oldest(&broker.client(), &Filter::default(), 9).await.unwrap();
+    let again = within("the replay", letters::replay(&broker.client(), &found, 1)).await.unwrap();
+    assert_eq!((again.replayed, again.failed), (1, 0), "{again:?}");
+    assert_eq!(everything(&broker.client(), topics::READINGS, 0, 2).await[1].1, sent.payload);
 }
 
 /// Keeps out data-loss bug #6: a dead letter that is too large for its topic is not dropped; the partition waits.

@@ -6,7 +6,8 @@ use mantis_pipeline::{RecordBatch, TopicPartition};
 
 use super::{DeadLetterLog, Found};
 use crate::{
-    ClientConfig, Error, OutRecord, Producer,
+    ClientConfig, Error, OutRecord,
+    copier::Copier,
     dead_letter::{self, Origin},
 };
 
@@ -33,7 +34,7 @@ pub struct Sent {
 /// # Errors
 /// The letters cannot be read, or a mark could not be written; what was sent until then is in its topics.
 pub async fn replay(client: &ClientConfig, found: &Found, now_ms: i64) -> Result<Sent, Error> {
-    let mut sending = Sending::new(Producer::new(client)?);
+    let mut sending = Sending::new(Copier::new(client)?);
     let places = found.places();
     let mut log = DeadLetterLog::of(client, &places);
     while let Some(batch) = log.next().await? {
@@ -54,7 +55,7 @@ pub async fn replay(client: &ClientConfig, found: &Found, now_ms: i64) -> Result
 
 /// The chunk that is being gathered, and what became of those before.
 struct Sending {
-    producer: Producer,
+    producer: Copier,
     records: Vec<OutRecord>,
     /// The marks that follow each record once it is back in its topic: of every group that refused it.
     marks: Vec<Vec<OutRecord>>,
@@ -75,7 +76,7 @@ enum Known {
 }
 
 impl Sending {
-    fn new(producer: Producer) -> Self {
+    fn new(producer: Copier) -> Self {
         Self {
             producer,
             records: Vec::new(),

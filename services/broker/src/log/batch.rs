@@ -8,6 +8,8 @@
 
 use thiserror::Error;
 
+use super::records;
+
 /// Bytes of the header of a v2 batch.
 pub const HEADER_BYTES: usize = 61;
 /// Most records that one batch may claim. librdkafka's own limit is 1,000,000; a larger claim would burn offsets.
@@ -103,6 +105,12 @@ pub struct ValidBatches<'a> {
 }
 
 impl<'a> ValidBatches<'a> {
+    /// A whole batch that was not looked at.
+    #[cfg(test)]
+    pub(super) fn unchecked(bytes: &'a [u8]) -> Self {
+        Self { bytes, headers: BatchHeader::parse(bytes).into_iter().collect() }
+    }
+
     /// The batches as they came.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -279,7 +287,8 @@ pub fn intact_bytes(bytes: &[u8]) -> usize {
 }
 
 /// Checks what a producer sent: whole v2 batches of at most `batch_bytes_max` bytes each, with right checksums, plausible
-/// counts and sequences. The records themselves are not looked at. Never panics, whatever the bytes are.
+/// counts and sequences, and records that every client can read, of at most [`UNCOMPRESSED_BYTES_MAX`] bytes. Never panics,
+/// whatever the bytes are.
 pub fn validate(bytes: &[u8], batch_bytes_max: usize) -> Result<ValidBatches<'_>, BatchError> {
     let mut headers = Vec::with_capacity(1);
     let mut position = 0;
@@ -302,6 +311,7 @@ pub fn validate(bytes: &[u8], batch_bytes_max: usize) -> Result<ValidBatches<'_>
             return Err(corrupt("the checksum does not match"));
         }
         check(&header)?;
+        records::check(&header, batch)?;
         headers.push(header);
         position += header.batch_bytes;
     }

@@ -1,13 +1,14 @@
-//! The records inside of a batch: only time lookups and compaction look at them.
+//! The records inside of a batch: looked at when they come in, by time lookups and by compaction.
 
 use std::{
     borrow::Cow,
     io::{self, Read},
 };
 
-use super::{BatchHeader, HEADER_BYTES};
+use super::{BatchError, BatchHeader, HEADER_BYTES};
 
-/// Most bytes that the records of one batch may take uncompressed; more is not read (a batch of some kB can claim gigabytes).
+/// Most bytes that the records of one batch may take uncompressed; more is neither taken nor read (a batch of some kB can claim
+/// gigabytes, and every consumer would unpack them).
 pub const UNCOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
 const GZIP: i16 = 1;
@@ -48,18 +49,38 @@ pub(super) fn uncompressed<'a>(header: &BatchHeader, batch: &'a [u8]) -> Result<
 
 /// The records in `uncompressed`, which belongs to `header`; all of them or none.
 pub(super) fn records<'a>(header: &BatchHeader, uncompressed: &'a [u8]) -> Result<Vec<Record<'a>>, Unreadable> {
-    let mut rest = uncompressed;
     let mut records = Vec::new();
-    for _ in 0..header.record_count {
-        let (record, after) = record(header, rest).ok_or(Unreadable)?;
-        records.push(record);
-        rest = after;
-    }
+    each(header, uncompressed, |record| records.push(record))?;
     Ok(records)
 }
 
+/// Whether the records of a produced `batch` can be read by every client: a consumer that meets others stands still.
+pub(super) fn check(header: &BatchHeader, batch: &[u8]) -> Result<(), BatchError> {
+    let plain = uncompressed(header, batch).map_err(|Unreadable| BatchError::InvalidRecord {
+        what: "its records cannot be uncompressed, or take more than 64 MiB then",
+    })?;
+    let (mut offset, mut in_order) = (header.base_offset, true);
+    each(header, &plain, |record| {
+        in_order &= record.offset == offset;
+        offset = offset.wrapping_add(1);
+    })
+    .map_err(|Unreadable| BatchError::InvalidRecord { what: "its records do not have the form of records" })?;
+    if in_order { Ok(()) } else { Err(BatchError::InvalidRecord { what: "the offsets of its records are not 0, 1, 2, ..." }) }
+}
+
+fn each<'a>(header: &BatchHeader, uncompressed: &'a [u8], mut take: impl FnMut(Record<'a>)) -> Result<(), Unreadable> {
+    let mut rest = uncompressed;
+    for _ in 0..header.record_count {
+        let (record, after) = record(header, rest).ok_or(Unreadable)?;
+        take(record);
+        rest = after;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(Unreadable) }
+}
+
 /// Layout, from Kafka's protocol guide, "Record": `length varint | attributes i8 | timestampDelta varlong |
-/// offsetDelta varint | keyLength varint | key | valueLength varint | value | headers`.
+/// offsetDelta varint | keyLength varint | key | valueLength varint | value | headerCount varint |
+/// (keyLength varint | key | valueLength varint | value)...`.
 fn record<'a>(header: &BatchHeader, bytes: &'a [u8]) -> Option<(Record<'a>, &'a [u8])> {
     let mut rest = bytes;
     let length = usize::try_from(varint(&mut rest)?).ok()?;
@@ -71,18 +92,30 @@ fn record<'a>(header: &BatchHeader, bytes: &'a [u8]) -> Option<(Record<'a>, &'a 
     if !(0..=i64::from(header.last_offset_delta)).contains(&offset_delta) {
         return None;
     }
-    let key = match varint(&mut body)? {
-        -1 => None,
-        length => {
-            let (key, rest) = body.split_at_checked(usize::try_from(length).ok()?)?;
-            body = rest;
-            Some(key)
-        }
-    };
-    let has_value = varint(&mut body)? >= 0;
+    let key = bytes_or_null(&mut body)?;
+    let has_value = bytes_or_null(&mut body)?.is_some();
+    for _ in 0..u64::try_from(varint(&mut body)?).ok()? {
+        // A header's key is no null, its value may be one.
+        bytes_or_null(&mut body)??;
+        bytes_or_null(&mut body)?;
+    }
+    if !body.is_empty() {
+        return None;
+    }
     let timestamp_ms =
         if header.is_log_append_time() { header.max_timestamp } else { header.base_timestamp.checked_add(timestamp_delta)? };
     Some((Record { encoded, offset: header.base_offset.checked_add(offset_delta)?, timestamp_ms, key, has_value }, after))
+}
+
+/// Bytes behind their length; -1 stands for null.
+fn bytes_or_null<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let length = varint(bytes)?;
+    if length == -1 {
+        return Some(None);
+    }
+    let (taken, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+    *bytes = rest;
+    Some(Some(taken))
 }
 
 /// A zigzag varint of at most 64 bits.

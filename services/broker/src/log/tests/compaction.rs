@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::{BATCH_BYTES_MAX, NOW_MS, TestBatch, files, headers, memory_dir, open_with, put, read_all, records_of};
-use crate::log::{Cleanup, LogConfig, LogError, PartitionLog, Removed, recovery, validate};
+use crate::log::{Cleanup, LogConfig, LogError, PartitionLog, Removed, ValidBatches, recovery, validate};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -119,8 +119,10 @@ fn small_cleaned_segments_are_joined() {
 fn records_that_cannot_be_read_and_records_without_keys_are_kept() {
     let dir = memory_dir();
     let (mut log, _) = open_with(dir.path(), config());
-    // A codec is claimed but these are no compressed bytes.
-    put(&mut log, &TestBatch { attributes: 4, ..TestBatch::keyed(&[("a", Some("value"))]) });
+    // A codec is claimed but these are no compressed bytes: such a batch is refused, but may be of an older broker.
+    let unreadable = TestBatch { attributes: 4, ..TestBatch::keyed(&[("a", Some("value"))]) }.encode();
+    log.append(&ValidBatches::unchecked(&unreadable), 1, NOW_MS).unwrap();
+    log.sync().unwrap();
     put(&mut log, &TestBatch::plain(2, 10));
     while log.active_base() < 3 {
         put(&mut log, &TestBatch::keyed(&[("a", Some("value"))]));

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::{BATCH_BYTES_MAX, TestBatch, headers, open, put, read_all, sealed};
-use crate::log::{BatchError, BatchHeader, HEADER_BYTES, LogConfig, RECORDS_PER_BATCH_MAX, Timestamps, validate};
+use crate::log::{
+    BatchError, BatchHeader, HEADER_BYTES, LogConfig, RECORDS_PER_BATCH_MAX, Timestamps, UNCOMPRESSED_BYTES_MAX, validate,
+};
 
 fn header_of(batch: &[u8]) -> BatchHeader {
     BatchHeader::parse(batch).unwrap()
@@ -83,6 +85,79 @@ fn counts_that_do_not_fit_are_invalid_records() {
     ];
     for (index, bytes) in bad.iter().enumerate() {
         assert!(matches!(refusal(bytes), BatchError::InvalidRecord { .. }), "case {index}");
+    }
+}
+
+/// Compressed with the codec of this number.
+fn compressed(codec: i16, records: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    match codec {
+        1 => {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(records).unwrap();
+            gzip.finish().unwrap()
+        }
+        2 => snap::raw::Encoder::new().compress_vec(records).unwrap(),
+        3 => {
+            let mut lz4 = lz4::EncoderBuilder::new().build(Vec::new()).unwrap();
+            lz4.write_all(records).unwrap();
+            lz4.finish().0
+        }
+        4 => zstd::encode_all(records, 1).unwrap(),
+        _ => records.to_vec(),
+    }
+}
+
+/// `batch` with other records, of so many, as the codec makes them.
+fn with_records(batch: &[u8], count: i32, codec: i16, records: &[u8]) -> Vec<u8> {
+    let mut header = header_of(batch);
+    (header.attributes, header.record_count, header.last_offset_delta) = (codec, count, count - 1);
+    let records = compressed(codec, records);
+    header.batch_bytes = HEADER_BYTES + records.len();
+    sealed(header, &records)
+}
+
+#[test]
+fn records_that_a_client_cannot_read_are_refused_with_every_codec() {
+    let batch = TestBatch::keyed(&[("a", Some("value")), ("b", None)]).encode();
+    let good = &batch[HEADER_BYTES..];
+    let second = good.len() - 8;
+    let swapped = [&good[second..], &good[..second]].concat();
+    let (mut header_cut, mut header_without_key) = (good.to_vec(), good.to_vec());
+    *header_cut.last_mut().unwrap() = 2;
+    // One header whose key is null.
+    header_without_key.extend([1, 1]);
+    header_without_key[second] += 4;
+    header_without_key[good.len() - 1] = 2;
+    for codec in 0..=4 {
+        assert!(validate(&with_records(&batch, 2, codec, good), BATCH_BYTES_MAX).is_ok(), "codec {codec}");
+        let bad: [&[u8]; 7] = [
+            &good[..good.len() - 1],
+            &[good, &[0]].concat(),
+            &[b'x'; 64],
+            &[0xff; 64],
+            &swapped,
+            &header_cut,
+            &header_without_key,
+        ];
+        for (index, records) in bad.iter().enumerate() {
+            let refused = refusal(&with_records(&batch, 2, codec, records));
+            assert!(matches!(refused, BatchError::InvalidRecord { .. }), "codec {codec}, case {index}: {refused}");
+        }
+    }
+    for codec in 1..=4 {
+        let refused = refusal(&with_header(&batch, |header| header.attributes = codec));
+        assert!(refused.to_string().contains("cannot be uncompressed"), "codec {codec}: {refused}");
+    }
+}
+
+#[test]
+fn a_batch_that_unpacks_to_more_than_its_bound_is_refused_however_small_it_is() {
+    let batch = TestBatch::plain(1, UNCOMPRESSED_BYTES_MAX + 1).encode();
+    for codec in [1, 3, 4] {
+        let small = with_records(&batch, 1, codec, &batch[HEADER_BYTES..]);
+        assert!(small.len() < BATCH_BYTES_MAX);
+        assert!(matches!(refusal(&small), BatchError::InvalidRecord { .. }), "codec {codec}");
     }
 }
 
