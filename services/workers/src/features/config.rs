@@ -14,7 +14,8 @@ pub struct FeatureConfig {
     pub windows_ns: Vec<i64>,
     /// A reading that is further than this behind its sensor's newest one is too late.
     pub lateness_ns: i64,
-    /// Samples that a sensor's windows keep together; beyond it the older half is folded into moments.
+    /// Samples of a window that are kept one by one; a window of more is folded into moments. A sensor keeps up to twice as many
+    /// for all of its windows and for what may still come late.
     pub samples_max: usize,
     /// After so long without a reading of a sensor its open windows are published early.
     pub idle: Duration,

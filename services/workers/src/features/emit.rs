@@ -139,6 +139,16 @@ impl Emitter {
         }
     }
 
+    /// Takes the first `count` rows away as if they had been sent and acknowledged.
+    #[cfg(test)]
+    pub(super) fn acknowledge(&self, count: usize) -> Vec<Emission> {
+        let mut queue = self.lock();
+        let count = count.min(queue.rows.len());
+        queue.waiting -= count;
+        self.acknowledged.fetch_add(count as u64, Ordering::Release);
+        queue.rows.drain(..count).collect()
+    }
+
     async fn until(&self, holds: impl Fn(&Queue, u64) -> bool) {
         loop {
             let changed = self.changed.notified();

@@ -19,11 +19,14 @@ mod owned;
 mod partition;
 mod partitioner;
 mod recompute;
+#[cfg(test)]
+mod restarts;
 mod samples;
 mod sensor;
 mod sink;
 mod size;
 mod snapshot;
+mod state_log;
 mod state_topic;
 #[cfg(test)]
 mod tests;
@@ -98,7 +101,8 @@ impl Worker {
         let sink = Arc::new(sink::FeatureSink {
             config,
             series: decoder.series(),
-            snapshots: state_topic::StateTopic::new(client.clone(), producer.clone(), cluster_id).await?,
+            snapshots: state_topic::StateTopic::new(state_log::KafkaStateLog::new(client.clone(), producer.clone())?, cluster_id)
+                .await?,
             emitter: emitter.clone(),
             frames: Arc::new(Mutex::new(frames::FrameWindows::new(sensors))),
             owned: watch.0,

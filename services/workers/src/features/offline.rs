@@ -53,7 +53,7 @@ impl Offline {
         published: &mut Vec<Published>,
     ) -> Vec<usize> {
         let batch = Batch { readings, offsets, rows: 0..readings.len(), names };
-        self.state.take(&self.config, &batch, 0, published)
+        self.state.take(&self.config, &batch, 0, published).into_iter().map(|(row, _)| row).collect()
     }
 
     /// As [`take`](Self::take), of frames.

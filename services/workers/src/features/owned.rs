@@ -178,6 +178,11 @@ impl Held {
         self.durable.load(Ordering::Acquire)
     }
 
+    /// True if `durable` is where a snapshot lies, and not where reading began without one.
+    pub(super) fn has_snapshot(&self) -> bool {
+        self.account().snapshot_ms.is_some()
+    }
+
     /// Notes what the state holds now; returns the counts of before.
     pub(super) fn note(&self, state: &PartitionState) -> Counts {
         let mut account = self.lock();

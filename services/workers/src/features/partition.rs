@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     FeatureConfig, SensorAccount, StateSize, partitioner,
-    sensor::{SensorState, Taken},
+    sensor::{Late, SensorState, Taken},
 };
 
 /// What a sensor takes besides its name, its samples and its windows.
@@ -48,6 +48,8 @@ struct Sensor {
     series: Arc<Series>,
     state: SensorState,
     listed: bool,
+    /// Offset of the last record that had readings of it.
+    record: i64,
     /// True while a batch is taken that has readings of it: its size is not among that of the partition then.
     in_batch: bool,
     /// When its last reading came, for idleness alone.
@@ -136,14 +138,14 @@ impl PartitionState {
     }
 
     /// Takes readings of the partition; gives out the rows that are due after them, and tells which readings are too late, by
-    /// index into the columns.
+    /// index into the columns, and why.
     pub(super) fn take(
         &mut self,
         config: &FeatureConfig,
         batch: &Batch<'_>,
         processed_ms: i64,
         published: &mut Vec<Published>,
-    ) -> Vec<usize> {
+    ) -> Vec<(usize, Late)> {
         let Batch { readings, offsets, rows, names } = batch;
         let now = Instant::now();
         let mut late = Vec::new();
@@ -166,13 +168,18 @@ impl PartitionState {
                 self.size -= sensor.size();
                 touched.push(index);
             }
+            let series = &sensor.series;
+            // Between records alone: a row that is given out holds all of its record's readings, or two rows would have one rank.
+            if std::mem::replace(&mut sensor.record, offsets[row]) != offsets[row] {
+                sensor.state.make_room(config, processed_ms, |row| published.push((series.clone(), row)));
+            }
             let taken = sensor.state.take(config, time_ns, value, quality, offsets[row]);
             self.counts.readings += 1;
             self.counts.misplaced += u64::from(sensor.misplaced);
             match taken {
-                Taken::Late => {
+                Taken::Late(why) => {
                     self.counts.late += 1;
-                    late.push(row);
+                    late.push((row, why));
                     continue;
                 }
                 Taken::Duplicate => {
@@ -187,8 +194,6 @@ impl PartitionState {
                 Quality::Uncertain => self.counts.uncertain += 1,
                 Quality::Bad => self.counts.bad += 1,
             }
-            let series = &sensor.series;
-            sensor.state.make_room(config, processed_ms, |row| published.push((series.clone(), row)));
         }
         for index in touched {
             let sensor = &mut self.sensors[index as usize];
@@ -255,7 +260,7 @@ impl PartitionState {
         let misplaced = self
             .placement
             .is_some_and(|(number, partitions)| partitioner::partition(series.asset.as_bytes(), partitions) != number);
-        let sensor = Sensor { series, state, listed: false, in_batch: false, touched: Instant::now(), misplaced };
+        let sensor = Sensor { series, state, listed: false, record: -1, in_batch: false, touched: Instant::now(), misplaced };
         self.size += sensor.size();
         self.sensors.push(sensor);
         self.sensors.len() as u32 - 1

@@ -21,8 +21,17 @@ pub(super) enum Taken {
     Duplicate,
     /// Its time was there already, with another value, which it replaced.
     Conflict,
+    /// It came too late for any window.
+    Late(Late),
+}
+
+/// Why a reading is too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
     /// It is further behind the sensor's newest reading than the allowed lateness.
-    Late,
+    Lateness,
+    /// The sensor has sent more samples since than are kept.
+    Samples,
 }
 
 /// A sensor's state. What it says depends on the sensor's own readings alone, and within the lateness not on their order.
@@ -31,7 +40,7 @@ pub(super) struct SensorState {
     pub(super) samples: Samples,
     /// Time of the newest reading.
     pub(super) watermark_ns: i64,
-    /// Samples before it are not kept one by one: what still comes of them is too late.
+    /// What still comes of before it is too late: not all samples of its windows are kept one by one.
     pub(super) kept_from_ns: i64,
     /// Those without a final row, and those that are in moments; by (start, length). A window whose final row is out is made
     /// again from the samples when it changes.
@@ -124,10 +133,14 @@ impl SensorState {
 
     /// Takes a reading of the record at `offset`.
     pub(super) fn take(&mut self, config: &FeatureConfig, time_ns: i64, value: f64, quality: Quality, offset: i64) -> Taken {
-        // Of a time whose samples are not kept one by one it cannot be told whether it was there already.
-        if time_ns < self.watermark_ns.saturating_sub(config.lateness_ns).max(self.kept_from_ns) {
+        let late = if time_ns < self.watermark_ns.saturating_sub(config.lateness_ns) {
+            Some(Late::Lateness)
+        } else {
+            (time_ns < self.kept_from_ns).then_some(Late::Samples)
+        };
+        if let Some(late) = late {
             self.irregular.late += 1;
-            return Taken::Late;
+            return Taken::Late(late);
         }
         let taken = match self.samples.put(time_ns, value, quality) {
             Put::New => Taken::New,
@@ -151,15 +164,22 @@ impl SensorState {
         taken
     }
 
-    /// Keeps the number of samples below its bound: what can no longer change is dropped first, after its rows were given
-    /// out, so that the bound is met at the same reading however readings are batched.
+    /// Brings the number of samples below twice the bound of a window, before a record is taken. What can no longer change is dropped first, after its rows
+    /// were given out, so that the bound is met at the same record however records are batched; then what only late readings
+    /// could change; and only windows that are longer than the bound by themselves are folded into moments.
     pub(super) fn make_room(&mut self, config: &FeatureConfig, processed_ms: i64, give: impl FnMut(Feature)) {
-        if self.samples.len() < config.samples_max {
+        let is_full = |samples: &Samples| samples.len() >= config.samples_max.saturating_mul(2);
+        if !is_full(&self.samples) {
             return;
         }
         self.publish(config, false, processed_ms, give);
         self.retire(config);
-        if self.samples.len() >= config.samples_max {
+        if is_full(&self.samples)
+            && let Some(time_ns) = self.samples.time_ns(self.samples.len() - config.samples_max)
+        {
+            self.keep_windows_from(config, time_ns);
+        }
+        if is_full(&self.samples) {
             self.fold_older_half(config);
         }
     }
@@ -195,13 +215,13 @@ impl SensorState {
     pub(super) fn retire(&mut self, config: &FeatureConfig) {
         let late_ns = self.watermark_ns.saturating_sub(config.lateness_ns);
         self.open.retain(|open| open.published != Published::Final || open.folded.is_some() && end_of(open) > late_ns);
-        // A reading that is not too late may still come for each window that holds this time.
-        let first_ns = config.windows_ns.iter().map(|window_ns| start_of(*window_ns, late_ns)).min();
-        self.keep_from(first_ns.unwrap_or(late_ns));
+        self.keep_windows_from(config, late_ns);
     }
 
-    fn keep_from(&mut self, time_ns: i64) {
-        self.samples.drop_before(time_ns);
+    /// Drops the samples of windows that end before `time_ns`; from it on a late reading finds its windows whole.
+    fn keep_windows_from(&mut self, config: &FeatureConfig, time_ns: i64) {
+        let first_ns = config.windows_ns.iter().map(|window_ns| start_of(*window_ns, time_ns)).min();
+        self.samples.drop_before(first_ns.unwrap_or(time_ns));
         self.kept_from_ns = self.kept_from_ns.max(time_ns);
     }
 
@@ -248,7 +268,8 @@ impl SensorState {
             folded.uncertain += slice.count(Quality::Uncertain) as u64;
             folded.bad += slice.count(Quality::Bad) as u64;
         }
-        self.keep_from(to_ns);
+        self.samples.drop_before(to_ns);
+        self.kept_from_ns = self.kept_from_ns.max(to_ns);
     }
 }
 

@@ -20,37 +20,48 @@ use super::{
     frames::FrameWindows,
     owned::{Held, Owned, Progress},
     partition::{Batch, PartitionState, Published},
+    sensor::Late,
+    state_log::StateLog,
     state_topic::StateTopic,
     traces::Traces,
 };
 
 /// How often idle sensors and due snapshots are looked for.
 const TICK: Duration = Duration::from_millis(250);
-/// A partition that has been silent for so long gets its snapshot at once.
+/// A partition that has been silent for so long gets its snapshot early.
 const QUIET: Duration = Duration::from_secs(1);
+/// Bytes of state that early snapshots may write per second.
+const EARLY_BYTES_PER_S: usize = 1 << 20;
 /// Provisional rows of one look.
 const IDLE_ROWS_MAX: usize = 4_096;
 
-const TOO_LATE: Reason = Reason {
+const BEYOND_LATENESS: Reason = Reason {
     code: "too-late",
     detail: std::borrow::Cow::Borrowed(
         "the reading is further behind its sensor's newest one than features.lateness_s: it is in the raw store and in no feature; \
          raise the lateness if gateways send backlogs of this length",
     ),
 };
+const BEYOND_SAMPLES: Reason = Reason {
+    code: "too-late",
+    detail: std::borrow::Cow::Borrowed(
+        "its sensor has sent more readings since than are kept within features.lateness_s: it is in the raw store and in no feature; \
+         raise features.samples_max if late readings of sensors this fast matter",
+    ),
+};
 
 /// Where the state of the partitions is.
-pub(super) struct FeatureSink {
+pub(super) struct FeatureSink<L> {
     pub(super) config: FeatureConfig,
     pub(super) series: SeriesTable,
-    pub(super) snapshots: StateTopic,
+    pub(super) snapshots: StateTopic<L>,
     pub(super) emitter: Arc<Emitter>,
     pub(super) frames: Arc<Mutex<FrameWindows>>,
     pub(super) owned: Arc<Owned>,
     pub(super) status: Arc<Status>,
 }
 
-impl FeatureSink {
+impl<L: StateLog> FeatureSink<L> {
     /// Publishes what is idle and writes the snapshots that are due, until `stop`.
     ///
     /// # Errors
@@ -73,7 +84,7 @@ impl FeatureSink {
         }
     }
 
-    async fn look_after(&self, held: &Held) -> Result<(), Fault> {
+    pub(super) async fn look_after(&self, held: &Held) -> Result<(), Fault> {
         // A partition that is being written to is looked after next time.
         let Ok(mut progress) = held.progress.try_lock() else { return Ok(()) };
         let now = Instant::now();
@@ -84,9 +95,8 @@ impl FeatureSink {
             held.note(&progress.state);
             self.emit(&mut progress, published);
         }
-        let since_snapshot = now.duration_since(progress.last_snapshot);
-        let quiet = now.duration_since(progress.last_write) >= QUIET && since_snapshot >= QUIET;
-        if quiet || since_snapshot >= self.config.snapshot_interval {
+        let (silent, since) = (now.duration_since(progress.last_write), now.duration_since(progress.last_snapshot));
+        if is_snapshot_due(silent, since, progress.state.size().bytes, self.config.snapshot_interval) {
             let written = self.snapshot(held, &mut progress).await;
             // Also after a failure: the whole state is not written again at once.
             progress.last_snapshot = Instant::now();
@@ -133,7 +143,7 @@ impl FeatureSink {
         let number = assigned.partition.partition;
         let mut state = PartitionState::new(number, self.snapshots.partitions);
         let (mut next, mut snapshot_ms) = (assigned.log_start, None);
-        match self.snapshots.load(&self.config, number, |loaded| self.owned.room(loaded)).await? {
+        match self.snapshots.load(&self.config, number, assigned.committed, |loaded| self.owned.room(loaded)).await? {
             Some(loaded) => {
                 let (found, now) = (loaded.manifest.partitions, self.snapshots.partitions);
                 if found != now {
@@ -221,7 +231,7 @@ impl FeatureSink {
             written: part.rows.len() - late.len() - duplicates - conflicts,
             duplicates,
             conflicts,
-            rejected: late.into_iter().map(|row| (row, TOO_LATE)).collect(),
+            rejected: late.into_iter().map(|(row, why)| (row, too_late(why))).collect(),
             advanced,
         })
     }
@@ -233,8 +243,11 @@ impl FeatureSink {
             // First it goes: it would stand beside the one that is loaded.
             progress.state = PartitionState::new(held.partition.partition, self.snapshots.partitions);
             held.note(&progress.state);
-            let log_start = progress.next.min(held.durable()).min(span.from);
-            let assigned = Assigned { partition: span.partition.clone(), committed: None, log_start, log_end: i64::MAX };
+            let durable = held.durable();
+            // Without the snapshot that was written everything is read again, or what is gone by now is found missing.
+            let log_start = if held.has_snapshot() { 0 } else { durable };
+            let partition = span.partition.clone();
+            let assigned = Assigned { partition, committed: Some(durable), log_start, log_end: i64::MAX };
             *progress = self.load(&assigned).await?.progress.into_inner();
             held.note(&progress.state);
         }
@@ -271,7 +284,7 @@ impl FeatureSink {
     }
 }
 
-impl Sink for FeatureSink {
+impl<L: StateLog + 'static> Sink for FeatureSink<L> {
     type Columns = FeatureInput;
 
     async fn start(&self, assigned: &[Assigned]) -> Result<Vec<Start>, Fault> {
@@ -349,7 +362,39 @@ impl Sink for FeatureSink {
     }
 }
 
+/// Whether the state is written: after `interval`, or when its partition falls silent, but a large state not after every pause.
+fn is_snapshot_due(silent: Duration, since_last: Duration, state_bytes: usize, interval: Duration) -> bool {
+    let early = QUIET + Duration::from_secs_f64(state_bytes as f64 / EARLY_BYTES_PER_S as f64);
+    since_last >= interval || silent >= QUIET && since_last >= early
+}
+
+fn too_late(why: Late) -> Reason {
+    match why {
+        Late::Lateness => BEYOND_LATENESS,
+        Late::Samples => BEYOND_SAMPLES,
+    }
+}
+
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_state_is_written_when_its_partition_falls_silent_and_a_large_one_no_more_often_than_configured() {
+        let [second, half_minute] = [1, 30].map(Duration::from_secs);
+        assert!(is_snapshot_due(second, second * 2, 10_000, half_minute));
+        assert!(!is_snapshot_due(second / 2, second * 29, 10_000, half_minute), "it is not silent");
+        assert!(is_snapshot_due(second / 2, half_minute, 10_000, half_minute));
+        // One reading every two seconds, and 50 MB to write.
+        let written = (1..=300).filter(|now| now % 2 == 0).fold((0, 0), |(count, last), now| {
+            let due = is_snapshot_due(second, second * (now - last), 50_000_000, half_minute);
+            if due { (count + 1, now) } else { (count, last) }
+        });
+        assert_eq!(written.0, 10);
+    }
 }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::{
     FeatureConfig, StateSize,
     partition::{Batch, Counts, PartitionState, Published, SENSOR_BYTES},
+    sensor::Late,
     snapshot,
 };
 
@@ -36,12 +37,13 @@ struct Fed {
     names: Vec<Arc<Series>>,
     kept: BTreeMap<(String, i64, i64), Feature>,
     late: Vec<Reading>,
+    why_late: Vec<Late>,
 }
 
 impl Fed {
     fn new(config: FeatureConfig) -> Self {
         let names = (0..8).map(|n| Arc::new(Series { asset: "a".into(), sensor: format!("s{n}").into() })).collect();
-        Self { config, state: PartitionState::new(0, 1), names, kept: BTreeMap::new(), late: Vec::new() }
+        Self { config, state: PartitionState::new(0, 1), names, kept: BTreeMap::new(), late: Vec::new(), why_late: Vec::new() }
     }
 
     fn feed(&mut self, readings: &[Reading]) {
@@ -62,7 +64,8 @@ impl Fed {
             0,
             &mut published,
         );
-        self.late.extend(late.into_iter().map(|row| readings[row]));
+        self.late.extend(late.iter().map(|(row, _)| readings[*row]));
+        self.why_late.extend(late.iter().map(|(_, why)| *why));
         self.keep(published);
     }
 
@@ -190,6 +193,7 @@ fn a_reading_behind_the_lateness_is_told_and_changes_nothing() {
     let before = fed.figures();
     fed.feed(&[reading(0, DAY + 179 * S, 9.0, 2), reading(1, DAY, 2.0, 3)]);
     assert_eq!(fed.late, [reading(0, DAY + 179 * S, 9.0, 2)], "another sensor's time makes none late");
+    assert_eq!(fed.why_late, [Late::Lateness]);
     assert_eq!(fed.figures(), before);
     fed.feed(&[reading(0, DAY + 180 * S, 9.0, 4)]);
     assert_eq!(fed.late.len(), 1, "the lateness itself is not too late");
@@ -261,7 +265,7 @@ fn a_batch_of_more_readings_than_a_sensor_keeps_gives_the_figures_of_small_batch
 
 #[test]
 fn a_reading_of_a_time_whose_samples_are_folded_is_too_late_and_changes_no_row() {
-    let few = FeatureConfig { samples_max: 64, ..config() };
+    let few = FeatureConfig { samples_max: 32, ..config() };
     let mut fed = Fed::new(few);
     let readings: Vec<Reading> = (0..100).map(|n| reading(0, DAY + n * S, 1.0, n)).collect();
     readings.chunks(10).for_each(|some| fed.feed(some));
@@ -271,6 +275,48 @@ fn a_reading_of_a_time_whose_samples_are_folded_is_too_late_and_changes_no_row()
     let late = [reading(0, DAY + S / 2, 12.0, 100), reading(0, DAY, 1.0, 101)];
     fed.feed(&late);
     assert_eq!(fed.late, late);
+    assert_eq!(fed.why_late, [Late::Samples; 2]);
+    assert_eq!(fed.figures(), before);
+}
+
+#[test]
+fn of_two_values_of_one_time_in_one_record_the_last_one_counts_also_where_samples_reach_their_bound() {
+    let few = FeatureConfig { windows_ns: vec![10 * S], samples_max: 8, ..config() };
+    for readings in 1..40 {
+        let mut fed = Fed::new(few.clone());
+        let mut record: Vec<Reading> = (0..readings).map(|n| reading(0, DAY + n * S, 1.0, 7)).collect();
+        record.extend([reading(0, DAY + readings * S, 2.0, 7), reading(0, DAY + readings * S, 4.0, 7)]);
+        fed.feed(&record);
+        fed.feed(&[reading(0, DAY + 60 * S, 0.0, 8)]);
+        let start_ns = DAY + readings / 10 * 10 * S;
+        assert_eq!(fed.row("s0", 10 * S, start_ns).figures.get(Figure::Last), Some(4.0), "{readings} readings before");
+    }
+}
+
+#[test]
+fn windows_below_the_bound_are_exact_though_their_sensor_sends_far_more_within_its_lateness() {
+    // 60 samples a minute, and three minutes that a late reading could ask for.
+    let few = FeatureConfig { samples_max: 61, ..config() };
+    let all: Vec<Reading> = (0..3_000).map(|n| reading(0, DAY + n * S, (n * 7 % 13) as f64, n)).collect();
+    let mut unbounded = Fed::new(config());
+    let mut fed = Fed::new(few);
+    for some in all.chunks(7) {
+        // Each batch but its first reading comes 50 s behind the newest.
+        let newest = some[0].1 + 50 * S;
+        for fed in [&mut unbounded, &mut fed] {
+            fed.feed(&[reading(0, newest + S / 2, 0.0, some[0].4)]);
+            fed.feed(some);
+        }
+        let (_, sensor) = fed.state.sensors().next().unwrap();
+        assert!(sensor.samples.len() <= 2 * 61 + 7, "{} samples", sensor.samples.len());
+    }
+    assert_eq!(fed.late, []);
+    assert!(fed.kept.values().all(|row| row.exact));
+    assert_eq!(fed.figures(), unbounded.figures());
+
+    let before = fed.figures();
+    fed.feed(&[reading(0, DAY + 2_930 * S + 1, 9.0, 3_000)]);
+    assert_eq!(fed.why_late, [Late::Samples], "it is within the lateness, and its minute is not kept any more");
     assert_eq!(fed.figures(), before);
 }
 
