@@ -93,6 +93,13 @@ impl ClientConfig {
         self.producer_with(queue_messages_max, queue_kbytes_max, "lz4")
     }
 
+    /// The settings of a producer that waits for brokers without end.
+    pub(crate) fn patient_producer(&self, queue_messages_max: usize, queue_kbytes_max: usize) -> Result<Settings, Error> {
+        let mut settings = self.producer(queue_messages_max, queue_kbytes_max)?;
+        settings.fix(&[("message.timeout.ms", "0")]);
+        Ok(settings)
+    }
+
     /// The settings of a producer of records that are in the log already and have to be written again, whatever their size: a
     /// topic bounds batches as they are sent, mostly compressed, and a client records before they are compressed.
     pub(crate) fn copier(&self, queue_messages_max: usize, codec: &str) -> Result<Settings, Error> {

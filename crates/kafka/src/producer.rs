@@ -84,6 +84,19 @@ impl Producer {
         Self::with(client.producer(QUEUE_MESSAGES_MAX, QUEUE_KBYTES_MAX)?)
     }
 
+    /// A producer that gives no record up while brokers are away, so that each stays in its place before later ones.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn patient(client: &ClientConfig) -> Result<Self, Error> {
+        Self::with(client.patient_producer(QUEUE_MESSAGES_MAX, QUEUE_KBYTES_MAX)?)
+    }
+
+    /// Why brokers refuse this client, if they did since one of them last answered it.
+    pub fn refused(&self) -> Option<Error> {
+        self.inner.context().errors.refused()
+    }
+
     /// A producer for copies of records of the log, of any size. What waits in it is bounded by what the caller holds.
     ///
     /// # Errors
@@ -114,7 +127,7 @@ impl Producer {
     }
 
     /// Sends records and waits until each is acknowledged or has failed for good, which takes a minute at most after
-    /// it was taken into the bounded queue. One result per record, in the same order. Waits while the queue is full.
+    /// it was taken into the bounded queue (of a [`patient`](Self::patient) producer as long as it takes). One result per record, in the same order. Waits while the queue is full.
     ///
     /// Records of one partition are written in the order in which they are given. Dropping the future does not take
     /// back what was handed over.

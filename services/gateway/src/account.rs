@@ -39,6 +39,8 @@ pub struct Totals {
     pub blanks: u64,
     /// Rows of long files whose sensor the mapping does not name.
     pub ignored: u64,
+    /// Sensors that the mapping names for long files and no row has had.
+    pub absent_sensors: Vec<String>,
     /// Cells, rows and samples that could not be published.
     pub refused: u64,
     /// The first of the refused, in words.

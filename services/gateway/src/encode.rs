@@ -84,7 +84,7 @@ impl Encoder {
                 }
                 (topics::READINGS, asset, times_ns.len() as u64)
             }
-            Piece::Frame { asset, sensor, start_ns, sample_rate_hz, format, scale, samples, .. } => {
+            Piece::Frame { asset, sensor, start_ns, sample_rate_hz, format, scale, samples, quality, .. } => {
                 let frame = FrameRecord {
                     sensor,
                     start_ns: *start_ns,
@@ -92,7 +92,7 @@ impl Encoder {
                     format: *format,
                     scale: *scale,
                     samples,
-                    quality: Quality::Good,
+                    quality: *quality,
                     seq,
                 };
                 match self.format {

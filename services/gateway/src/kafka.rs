@@ -7,14 +7,21 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use mantis_kafka::{Error, OutRecord, Producer};
+use mantis_kafka::{ClientConfig, Error, OutRecord, Producer};
 use mantis_pipeline::Header;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Duration, Instant, sleep},
+};
 
 use crate::{Message, Publish, PublishError};
 
 /// Messages that are sent together at most, and as many may wait.
 const BATCH_MESSAGES_MAX: usize = 4_096;
+
+/// How often it is looked whether the brokers refuse this client, and for how long they may before its messages are given up.
+const REFUSED_LOOK: Duration = Duration::from_secs(1);
+const REFUSED_MAX: Duration = Duration::from_secs(60);
 
 type Answer = oneshot::Sender<Result<(), PublishError>>;
 
@@ -23,20 +30,42 @@ type Answer = oneshot::Sender<Result<(), PublishError>>;
 pub struct KafkaPublisher(mpsc::Sender<(OutRecord, Answer)>);
 
 impl KafkaPublisher {
-    /// Starts the task that sends; it ends when the publisher is dropped. Needs a tokio runtime.
-    pub fn new(producer: Producer) -> Self {
+    /// Starts the task that sends; it ends when the publisher is dropped. Needs a tokio runtime. Brokers that are away are waited
+    /// for without end: a message that was given up would come behind later ones of its key.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn new(client: &ClientConfig) -> Result<Self, Error> {
+        let producer = Producer::patient(client)?;
         let (sender, mut waiting) = mpsc::channel(BATCH_MESSAGES_MAX);
         tokio::spawn(async move {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, BATCH_MESSAGES_MAX).await > 0 {
                 let (records, answers): (Vec<OutRecord>, Vec<Answer>) = batch.drain(..).unzip();
-                for (answer, sent) in answers.into_iter().zip(producer.send_all(&records).await) {
+                let sent = tokio::select! {
+                    sent = producer.send_all(&records) => sent.into_iter().map(|sent| sent.map(drop).map_err(refusal)).collect(),
+                    refused = refused_for_long(&producer) => vec![Err(PublishError::Fatal(refused.to_string())); answers.len()],
+                };
+                for (answer, sent) in answers.into_iter().zip(sent) {
                     // Whoever does not wait any more need not know.
-                    let _ = answer.send(sent.map(drop).map_err(refusal));
+                    let _ = answer.send(sent);
                 }
             }
         });
-        Self(sender)
+        Ok(Self(sender))
+    }
+}
+
+/// Ends when the brokers have refused this client for so long that it is no passing trouble.
+async fn refused_for_long(producer: &Producer) -> Error {
+    let mut since = Instant::now();
+    loop {
+        sleep(REFUSED_LOOK).await;
+        match producer.refused() {
+            Some(error) if since.elapsed() >= REFUSED_MAX => return error,
+            Some(_) => {}
+            None => since = Instant::now(),
+        }
     }
 }
 

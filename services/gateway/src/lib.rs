@@ -20,6 +20,7 @@ mod recording;
 mod replay;
 mod rows;
 mod source;
+mod steps;
 mod table;
 mod template;
 mod times;

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, path::Path};
 use mantis_schemas::SampleFormat;
 use serde::Deserialize;
 
-use crate::{Error, progress::Hash, template::Template};
+use crate::{Error, Format, progress::Hash, template::Template};
 
 /// Samples of a frame where the mapping does not say.
 const FRAME_SAMPLES: usize = 4096;
-/// Most samples of a frame: below the message limit of 1 MiB in JSON, too, where a sample takes up to 25 bytes.
-const FRAME_SAMPLES_MAX: usize = 32_768;
-/// A step between two rows of a waveform that ends a frame, where the mapping does not say.
-const FRAME_GAP_MS: u64 = 1_000;
+/// Bytes of a frame's samples in a message of at most 1 MiB.
+const FRAME_BYTES_MAX: usize = (1 << 20) - (4 << 10);
+/// Bytes that a sample takes in JSON at most.
+const JSON_SAMPLE_BYTES: usize = 25;
 
 /// How the files of a recording become readings or frames.
 #[derive(Clone, Debug, Deserialize)]
@@ -224,8 +224,7 @@ pub(crate) struct FramesMapping {
     pub(crate) rate_hz: f64,
     #[serde(default = "frame_samples")]
     pub(crate) samples: usize,
-    #[serde(default = "frame_gap_ms")]
-    pub(crate) gap_ms: u64,
+    pub(crate) gap_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -284,8 +283,8 @@ impl Mapping {
     fn check(&self) -> Result<(), String> {
         if let Some(frames) = &self.frames {
             check_rate("frames.rate_hz", frames.rate_hz)?;
-            if !(1..=FRAME_SAMPLES_MAX).contains(&frames.samples) {
-                return Err(format!("`frames.samples` is {}: give 1 to {FRAME_SAMPLES_MAX}", frames.samples));
+            if frames.samples == 0 {
+                return Err("`frames.samples` is 0: give 1 or more".into());
             }
         }
         if let Some(rate_hz) = self.time.rate_hz {
@@ -321,6 +320,22 @@ impl Mapping {
         jiff::tz::TimeZone::get(&self.time.zone)
             .map(|_| ())
             .map_err(|_| format!("`time.zone` is `{}`: give an IANA name such as \"UTC\" or \"Europe/Berlin\"", self.time.zone))
+    }
+
+    /// Checks what depends on how messages are written.
+    pub(crate) fn check_format(&self, format: Format) -> Result<(), Error> {
+        let Some(frames) = &self.frames else { return Ok(()) };
+        let samples = self.raw.as_ref().map_or(SampleFormat::F64, |raw| raw.samples.into());
+        let bytes = match format {
+            Format::Avro => samples.width(),
+            Format::Json => JSON_SAMPLE_BYTES,
+        };
+        let most = FRAME_BYTES_MAX / bytes;
+        if frames.samples <= most {
+            return Ok(());
+        }
+        let what = format!("`frames.samples` is {}: give at most {most}, a message may have 1 MiB", frames.samples);
+        Err(Error::Mapping(format!("{}: {what}", self.origin)))
     }
 
     fn check_raw(&self, raw: &RawMapping) -> Result<(), String> {
@@ -393,10 +408,6 @@ fn frame_samples() -> usize {
     FRAME_SAMPLES
 }
 
-fn frame_gap_ms() -> u64 {
-    FRAME_GAP_MS
-}
-
 fn one() -> f64 {
     1.0
 }
@@ -423,7 +434,7 @@ mod tests {
         assert!(Mapping::parse(SMALL, "m.toml").is_ok());
         for (extra, word) in [
             ("[frames]\nrate_hz = -1\n", "frames.rate_hz"),
-            ("[frames]\nrate_hz = 1.0\nsamples = 1000000\n", "frames.samples"),
+            ("[frames]\nrate_hz = 1.0\nsamples = 0\n", "frames.samples"),
             ("[csv]\ndelimiter = \"::\"\n", "delimiter"),
             ("[csv]\ncolumns = [\"t\"]\n", "header = false"),
             ("[raw]\nsamples = \"f64le\"\nchannels = [\"x\"]\n", "[frames]"),

@@ -5,14 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use mantis_schemas::SampleFormat;
+use mantis_schemas::{Quality, SampleFormat};
 
 use crate::{
     Error, Piece, Totals,
     batch::{Output, check_name},
     mapping::{FramesMapping, Mapping, RawMapping},
     rows::Row,
-    source::Source,
+    source::{Source, broken_off},
     times::{Times, steps_ns},
 };
 
@@ -66,7 +66,8 @@ impl Raw {
         let step = self.format.width() * self.channels.len();
         let mut bytes = Vec::new();
         let limit = step * self.samples_max;
-        (&mut self.reader).take(limit as u64).read_to_end(&mut bytes).map_err(Error::io(self.source.path()))?;
+        let ended = (&mut self.reader).take(limit as u64).read_to_end(&mut bytes);
+        let broken = ended.err().map(|error| broken_off(error).map_err(Error::io(self.source.path()))).transpose()?;
         let rows = bytes.chunks_exact(step);
         if !rows.remainder().is_empty() {
             let what = format!("the file ends with {} bytes that make no sample of each channel", rows.remainder().len());
@@ -91,7 +92,10 @@ impl Raw {
         let read = bytes.len() / step;
         self.index += read as u64;
         totals.rows += read as u64;
-        Ok(bytes.len() == limit)
+        if let Some(what) = &broken {
+            output.refuse(totals, self.index, what);
+        }
+        Ok(bytes.len() == limit && broken.is_none())
     }
 
     fn cut(&self, output: &mut Output, totals: &mut Totals, sensor: &Arc<str>, from: u64, samples: Vec<u8>) -> Result<(), Error> {
@@ -110,6 +114,7 @@ impl Raw {
             format: self.format,
             scale: self.scale,
             samples,
+            quality: Quality::Good,
             line: from,
         });
         Ok(())

@@ -62,6 +62,8 @@ pub enum Piece {
         scale: f64,
         /// Little-endian finite samples, at least one.
         samples: Vec<u8>,
+        /// Quality of all of them.
+        quality: Quality,
         /// The file's line of the first sample, from 1; of raw files the sample's number, from 0.
         line: u64,
     },
@@ -169,6 +171,10 @@ impl Recording {
             parts: Vec::new(),
         };
         for (mapping, sources) in parts {
+            mapping.check_format(format)?;
+            if mapping.long.is_some() {
+                recording.totals.absent_sensors.extend(mapping.sensors.keys().filter(|name| *name != "*").cloned());
+            }
             recording.parts.push((format!("the mapping {}", mapping.origin), mapping.hash));
             recording.plan(&Arc::new(mapping), sources)?;
         }

@@ -119,6 +119,7 @@ pub async fn replay<P: Publish>(
         silent_since: now,
         next_waiting: now,
         publishing: false,
+        resend_wait_ms: 0,
         reason: "the broker does not answer, or takes nothing for now (a full disk): its log and health say which".into(),
         clock: None,
     };
@@ -195,6 +196,8 @@ struct Replay<'a, P: Publish> {
     /// When it may be told again that nothing is.
     next_waiting: Instant,
     publishing: bool,
+    /// Wait before the message at the front is sent again.
+    resend_wait_ms: u64,
     /// What the producer last said of its troubles.
     reason: String,
     clock: Option<Clock>,
@@ -322,12 +325,14 @@ impl<P: Publish> Replay<'_, P> {
         self.tick()
     }
 
-    /// Sends the message at the front again, if its delivery was given up.
+    /// Sends the message at the front again, if its delivery was given up: at once where the one before it was acknowledged, so
+    /// that many that were given up together do not wait one by one.
     async fn resend(&mut self) -> Result<(), Interrupted> {
-        let mut wait_ms = RETRY_MS_MIN;
         while let Some(InFlight { message, failed: Some(error), .. }) = self.in_flight.front() {
             let (message, error) = (message.clone(), error.clone());
+            let mut wait_ms = self.resend_wait_ms;
             self.retry(&message, error, &mut wait_ms).await?;
+            self.resend_wait_ms = wait_ms;
             let delivery = self.publish(&message).await?;
             if let Some(oldest) = self.in_flight.front_mut() {
                 (oldest.delivery, oldest.failed) = (delivery, None);
@@ -364,7 +369,7 @@ impl<P: Publish> Replay<'_, P> {
                 self.publishing = true;
                 self.during(sleep(Duration::from_millis(*wait_ms))).await?;
                 self.publishing = false;
-                *wait_ms = (*wait_ms * 2).min(RETRY_MS_MAX);
+                *wait_ms = (*wait_ms * 2).clamp(RETRY_MS_MIN, RETRY_MS_MAX);
                 Ok(())
             }
         }
@@ -422,6 +427,7 @@ impl<P: Publish> Replay<'_, P> {
         self.account.acknowledged_readings += oldest.message.readings;
         self.account.acknowledged_frames += oldest.message.frames;
         self.silent_since = Instant::now();
+        self.resend_wait_ms = 0;
     }
 
     fn tick(&mut self) -> Result<(), Interrupted> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -92,6 +92,16 @@ impl Source {
                 unpacked(BufReader::with_capacity(BUFFER_BYTES, Counted { inner: *bytes, read })).map_err(Error::io(self.path()))
             }
         }
+    }
+}
+
+/// What is told of content that ends in the middle or cannot be unpacked: reading it again would end there again. Every other
+/// error stays one.
+pub(crate) fn broken_off(error: io::Error) -> Result<String, io::Error> {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    match error.kind() {
+        UnexpectedEof | InvalidData | InvalidInput => Ok(format!("the file cannot be read on from here: {error}")),
+        _ => Err(error),
     }
 }
 

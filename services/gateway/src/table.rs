@@ -11,7 +11,8 @@ use crate::{
     mapping::{QualityMapping, ShortRows},
     number,
     rows::{Next, Row, Rows},
-    source::Source,
+    source::{Source, broken_off},
+    steps::Steps,
     template::Bound,
     times::Times,
 };
@@ -44,7 +45,7 @@ struct Cells {
 enum Layout {
     Wide(Vec<(usize, Arc<str>)>),
     Long { mapping: Arc<Mapping>, sensor: usize, value: usize, known: HashMap<String, Option<Arc<str>>>, series: String },
-    Waveform { channels: Vec<(usize, Framer)>, asset: Arc<str>, last_ns: Option<i64>, gap_ns: i64 },
+    Waveform { channels: Vec<(usize, Framer)>, asset: Arc<str>, steps: Steps },
 }
 
 impl Table {
@@ -90,7 +91,15 @@ impl Table {
 
     /// Reads a row; false at the end.
     pub(crate) fn next(&mut self, output: &mut Output, totals: &mut Totals) -> Result<bool, Error> {
-        let row = match self.rows.next().map_err(Error::io(self.source.path()))? {
+        let next = match self.rows.next() {
+            Ok(next) => next,
+            Err(error) => {
+                let what = broken_off(error).map_err(Error::io(self.source.path()))?;
+                output.refuse(totals, self.index, what);
+                Next::End
+            }
+        };
+        let row = match next {
             Next::Row(row) => row,
             Next::End => {
                 if let Layout::Waveform { channels, asset, .. } = &mut self.layout {
@@ -103,8 +112,9 @@ impl Table {
                 totals.rows += 1;
                 self.index += 1;
                 output.refuse(totals, line, what);
-                if let Layout::Waveform { channels, asset, .. } = &mut self.layout {
+                if let Layout::Waveform { channels, asset, steps } = &mut self.layout {
                     cut(channels, asset, output, totals);
+                    steps.skip();
                 }
                 return Ok(true);
             }
@@ -132,7 +142,7 @@ impl Table {
                 }
                 Layout::Long { mapping, sensor, value, known, series } => {
                     let name = row.cell(*sensor);
-                    let Some(sensor) = sensor_of(known, mapping, &self.source, name)? else {
+                    let Some(sensor) = sensor_of(known, mapping, &self.source, name, &mut totals.absent_sensors)? else {
                         totals.ignored += 1;
                         return Ok(());
                     };
@@ -147,21 +157,24 @@ impl Table {
                     let time_ns = self.times.of(row, index, series)?;
                     output.reading(totals, row.line, (asset, &sensor), time_ns, value, quality);
                 }
-                Layout::Waveform { channels, asset: open, last_ns, gap_ns } => {
+                Layout::Waveform { channels, asset: open, steps } => {
                     let time_ns = self.times.of(row, index, asset)?;
-                    let gap = last_ns.is_some_and(|last| time_ns.abs_diff(last) > gap_ns.unsigned_abs());
-                    if gap || **open != *asset {
+                    if **open != *asset {
                         cut(channels, open, output, totals);
-                        if **open != *asset {
-                            *open = asset.into();
-                        }
+                        *open = asset.into();
+                        steps.reset();
                     }
-                    *last_ns = Some(time_ns);
+                    if steps.breaks(time_ns) {
+                        cut(channels, open, output, totals);
+                    }
                     for (column, framer) in channels {
+                        let turned = framer.turn(open, quality);
+                        totals.frames += u64::from(turned.is_some());
+                        output.pieces.extend(turned);
                         let piece = match self.cells.value(row.cell(*column)) {
                             Ok(Some(value)) if value.is_finite() => {
                                 totals.samples += 1;
-                                framer.sample(open, row.line, time_ns, value)
+                                framer.sample(open, row.line, time_ns, value, quality)
                             }
                             Ok(None) => {
                                 totals.blanks += 1;
@@ -186,8 +199,9 @@ impl Table {
         if let Err(what) = read {
             output.refuse(totals, row.line, what);
             // The samples behind a refused row lie one step further: they begin a new frame.
-            if let Layout::Waveform { channels, asset, .. } = &mut self.layout {
+            if let Layout::Waveform { channels, asset, steps } = &mut self.layout {
                 cut(channels, asset, output, totals);
+                steps.skip();
             }
         }
         Ok(true)
@@ -282,8 +296,10 @@ fn layout(mapping: &Arc<Mapping>, source: &Source, columns: &[String]) -> Result
     Ok(Layout::Waveform {
         channels: sensors.into_iter().map(|(number, sensor)| (number, Framer::new(sensor, frames))).collect(),
         asset: "".into(),
-        last_ns: None,
-        gap_ns: i64::try_from(frames.gap_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000),
+        steps: Steps::new(
+            frames.rate_hz,
+            frames.gap_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)),
+        ),
     })
 }
 
@@ -306,10 +322,12 @@ fn sensor_of(
     mapping: &Mapping,
     source: &Source,
     name: &str,
+    absent: &mut Vec<String>,
 ) -> Result<Option<Arc<str>>, String> {
     if let Some(sensor) = known.get(name) {
         return Ok(sensor.clone());
     }
+    absent.retain(|absent| absent != name);
     let sensor = sensor_name(mapping, source, name)?;
     if known.len() < SENSORS_MAX {
         known.insert(name.to_owned(), sensor.clone());

@@ -249,3 +249,85 @@ proptest! {
         prop_assert_eq!(one, many);
     }
 }
+
+/// Sensor, start in ms, samples and quality of each frame.
+fn frame_lengths(folder: &Folder, mapping: &str) -> (Vec<(String, i64, usize, Quality)>, Totals) {
+    let mut recording = folder.open(mapping, 1, Format::Avro).unwrap();
+    let mut found = Vec::new();
+    while let Some((_, piece)) = recording.next_piece().unwrap() {
+        let Piece::Frame { sensor, start_ns, samples, quality, .. } = piece else { panic!("a reading") };
+        found.push((sensor.to_string(), start_ns / 1_000_000, samples.len() / 8, quality));
+    }
+    (found, recording.totals().clone())
+}
+
+const WAVE: &str = "asset = 'm'\n[time]\nvalue = '{t}'\nformat = 'ms'\n[sensors]\nx = {}\n[frames]\nrate_hz = 100\n";
+
+#[test]
+fn a_frame_ends_where_rows_are_missing_or_refused_and_where_the_quality_changes() {
+    let folder = Folder::new();
+    let mut rows = String::from("t,x,state\n");
+    for row in (0..100).filter(|row| !(30..35).contains(row)) {
+        let state = if (60..70).contains(&row) { "bad" } else { "good" };
+        let value = if row == 80 { "x" } else { "1.5" };
+        rows += &format!("{},{value},{state}\n", row * 10);
+    }
+    folder.file("a.csv", &rows);
+    let (found, totals) = frame_lengths(&folder, &format!("{WAVE}[quality]\ncolumn = 'state'\n"));
+    let expected = [
+        (0, 30, Quality::Good),
+        (350, 25, Quality::Good),
+        (600, 10, Quality::Bad),
+        (700, 10, Quality::Good),
+        (810, 19, Quality::Good),
+    ];
+    assert_eq!(found, expected.map(|(start, samples, quality)| ("x".to_owned(), start, samples, quality)));
+    assert_eq!((totals.frames, totals.samples, totals.refused), (5, 94, 1));
+}
+
+#[test]
+fn a_waveform_below_one_sample_a_second_is_not_cut_into_its_samples() {
+    let folder = Folder::new();
+    let rows: String = (0..50).map(|row| format!("{},{row}\n", row * 10_000)).collect();
+    folder.file("a.csv", format!("t,x\n{rows}"));
+    let (found, _) = frame_lengths(&folder, &WAVE.replace("100", "0.1"));
+    assert_eq!(found, [("x".to_owned(), 0, 50, Quality::Good)]);
+}
+
+#[test]
+fn what_a_message_can_hold_bounds_a_frame_in_its_format() {
+    let folder = Folder::new();
+    folder.file("a.csv", "t,x\n0,1\n");
+    let with = |samples: usize| format!("{WAVE}samples = {samples}\n");
+    assert!(folder.open(&with(130_560), 1, Format::Avro).is_ok());
+    let error = folder.open(&with(130_561), 1, Format::Avro).err().unwrap().to_string();
+    assert!(error.contains("`frames.samples` is 130561: give at most 130560"), "{error}");
+    let error = folder.open(&with(130_560), 1, Format::Json).err().unwrap().to_string();
+    assert!(error.contains("give at most 41779"), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_unpacked_to_its_end_is_told_and_the_files_behind_it_are_read() {
+    let folder = Folder::new();
+    let rows: String = (0..10_000).map(|row| format!("1970-01-01 00:00:01.{:06},{}\n", row, row * 7_919 % 10_007)).collect();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(format!("t,a\n{rows}").as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    folder.file("m1.csv.gz", &packed[..packed.len() / 2]);
+    folder.file("m2.csv", "t,a\n1970-01-02 00:00:00,5\n");
+    let (found, totals) = folder.readings(WIDE, 100, Format::Avro);
+    assert_eq!(found.last().map(String::as_str), Some("m2/a@86400=5"));
+    assert!(found.len() > 1_000 && found.len() < 10_000, "{} readings", found.len());
+    assert_eq!((totals.files, totals.refused), (2, 1));
+    let [told] = &words(&totals)[..] else { panic!("{totals:?}") };
+    assert!(told.contains("m1.csv.gz") && told.contains("cannot be read on from here"), "{told}");
+}
+
+#[test]
+fn rows_of_sensors_that_are_not_named_are_ignored_and_a_named_one_that_never_came_is_told() {
+    let folder = Folder::new();
+    folder.file("a.csv", "t,s,v\n1970-01-01 00:00:01,temp,1\n1970-01-01 00:00:01,flow,2\n");
+    let mapping = "asset = 'm'\n[time]\nvalue = '{t}'\n[sensors]\nTemp = {}\nflow = {}\n[long]\nsensor = 's'\nvalue = 'v'\n";
+    let (found, totals) = folder.readings(mapping, 1, Format::Avro);
+    assert_eq!((found, totals.ignored, totals.absent_sensors), (vec!["m/flow@1=2".to_owned()], 1, vec!["Temp".to_owned()]));
+}

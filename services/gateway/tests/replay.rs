@@ -131,9 +131,11 @@ async fn every_reading_is_published_once_in_order_under_its_asset_and_counted() 
 async fn a_message_whose_delivery_was_given_up_is_sent_again() {
     let place = Place::new(50);
     let memory = Memory::new(|number| if number % 7 == 3 { Fate::GivenUp } else { Fate::Delivered });
+    let started = Instant::now();
     let account = place.replay(1, &memory).await.unwrap();
     assert_eq!((account.messages, account.acknowledged), (100, 100));
     assert!(account.repeated > 10);
+    assert!(started.elapsed() < Duration::from_secs(1), "they do not wait one by one: {:?}", started.elapsed());
     let mut payloads = memory.payloads();
     assert_eq!(payloads.len() as u64, 100 + account.repeated);
     payloads.sort();

@@ -194,9 +194,13 @@ pub struct Range {
     /// Up to, not including, this time
     #[arg(long)]
     pub to: Option<Timestamp>,
-    /// Rows at most
-    #[arg(long, default_value_t = 1_000)]
+    /// Rows at most, of features of each length; says so where there are more
+    #[arg(long, default_value_t = 1_000, value_parser = at_least_one)]
     pub limit: usize,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|rows| *rows > 0).ok_or_else(|| "give a number above 0".into())
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use mantis_gateway::{Format, KafkaPublisher, Pace, ReplayOptions, demo, replay};
-use mantis_kafka::{ClientConfig, Producer};
+use mantis_kafka::ClientConfig;
 use mantis_pipeline::Shutdown;
 
 const BATCH: usize = 50;
@@ -20,7 +20,7 @@ async fn try_play(client: &ClientConfig, stop: &Shutdown) -> Result<()> {
     let recording = demo(BATCH, Format::Avro)?;
     let options =
         ReplayOptions { pace: PACE, progress_folder: None, target: client.brokers.clone(), restart: true, wait_max: None };
-    let publisher = KafkaPublisher::new(Producer::new(client)?);
+    let publisher = KafkaPublisher::new(client)?;
     let account = replay(recording, &publisher, &options, stop, &mut |_| {}).await?;
     tracing::info!(messages = account.acknowledged, readings = account.acknowledged_readings, "the demo has been played");
     Ok(())

@@ -13,6 +13,12 @@ pub fn json_line(out: &mut impl Write, object: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
+/// Tells something beside the output, where neither a person nor a program takes it for a part of it.
+pub fn note(text: &str) {
+    // Nobody is left to tell it to where that fails.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Source time as RFC 3339 with nine digits; the plain number where a year has more than four digits.
 pub fn time(time_ns: i64) -> String {
     let timestamp = Timestamp::from_nanosecond(time_ns.into());

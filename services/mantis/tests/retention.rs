@@ -25,6 +25,10 @@ fn readings_older_than_the_configured_days_are_deleted_and_counted_as_trimmed() 
     json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
     let stored = || json_lines(folder.path(), &["query", "readings", "pump", "flow"], 0).len();
     assert_eq!(stored(), 3);
+    let cut = run(folder.path(), &["query", "readings", "pump", "flow", "--limit", "2"], 0);
+    assert_eq!(String::from_utf8_lossy(&cut.stdout).lines().count(), 2);
+    let told = String::from_utf8_lossy(&cut.stderr);
+    assert!(told.contains("there are more readings: go on with --from "), "{told}");
     up.stop();
 
     let mut up = Up::start(folder.path(), &[("MANTIS__RAW__RETENTION_DAYS", "30")]);

@@ -145,5 +145,28 @@ fn damage_in_the_log_is_told_with_its_place_and_the_other_partitions_go_on() {
     std::fs::write(damaged, &bytes).unwrap();
     up.wait_until_ready();
     json(folder.path(), &["audit", "raw", "--wait", "30"], 0);
+
+    *bytes.last_mut().unwrap() ^= 0xff;
+    std::fs::write(damaged, &bytes).unwrap();
+    let account = json(folder.path(), &["audit", "raw"], 3);
+    assert_eq!((&account["adds_up"], &account["proved"]), (&true.into(), &false.into()), "{account}");
+    let [unproved] = &account["unproved"].as_array().unwrap()[..] else { panic!("{account}") };
+    assert_eq!((&unproved["partition"], &unproved["from"], &unproved["to"]), (&1.into(), &0.into(), &1.into()), "{account}");
+    assert!(unproved["why"].as_str().unwrap().contains("cannot be read on from here"), "{account}");
+    let records: u64 = account["partitions"].as_array().unwrap().iter().map(|of| of["records"].as_u64().unwrap()).sum();
+    assert_eq!(records, 1, "the other partition is audited: {account}");
     up.stop();
+}
+
+#[test]
+fn a_configuration_that_up_refuses_is_not_called_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    for declaration in ["sensor = \"x\"\nrate_hz = -1", "sensor = \"\"", "sensor = \"x\"\nzone_limits_mm_s = [2.0, 1.0, 3.0]"] {
+        std::fs::write(folder.path().join("mantis.toml"), format!("[[sensors]]\nasset = \"a\"\n{declaration}\n")).unwrap();
+        let refused = run(folder.path(), &["config", "check"], 2);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("sensors"), "{refused:?}");
+    }
+    let right = "[[sensors]]\nasset = \"a\"\nsensor = \"x\"\nunit = \"mm/s\"\nzone_limits_mm_s = [1.0, 2.0, 3.0]\n";
+    std::fs::write(folder.path().join("mantis.toml"), right).unwrap();
+    run(folder.path(), &["config", "check"], 0);
 }

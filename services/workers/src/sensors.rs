@@ -36,6 +36,9 @@ pub struct Declaration {
     /// The class of the machine in ISO 10816-3.
     #[serde(default)]
     pub iso: Option<IsoClass>,
+    /// Instead of the class: RMS velocities in mm/s at which zones A, B and C end.
+    #[serde(default)]
+    pub zone_limits_mm_s: Option<(f64, f64, f64)>,
     /// Bands whose RMS is wanted: from, to, in Hz.
     #[serde(default)]
     pub bands_hz: Vec<(f64, f64)>,
@@ -101,6 +104,10 @@ impl Declaration {
             }
             BearingGeometry::new(balls, ball_diameter, pitch_diameter, contact_angle_deg).map_err(|error| error.to_string())
         });
+        let own_limits = self.zone_limits_mm_s.map(|(a, b, c)| {
+            let limits = ZoneLimits::new(a, b, c).map_err(|error| error.to_string());
+            if self.iso.is_some() { Err("iso and zone_limits_mm_s are both given: keep one of them".into()) } else { limits }
+        });
         let zone_limits = self.iso.map(|iso| {
             let group = match iso.group {
                 1 => Group::Large,
@@ -118,7 +125,7 @@ impl Declaration {
             envelope_band: self.envelope_hz.map(band).transpose()?,
             bearing: bearing.transpose()?,
             unit: self.unit.clone(),
-            zone_limits: zone_limits.transpose()?,
+            zone_limits: own_limits.or(zone_limits).transpose()?,
         })
     }
 

@@ -8,8 +8,9 @@ mod common;
 use std::sync::Arc;
 
 use common::{Running, TIME_NS, TestBroker, limits, status, wait_until};
-use mantis_pipeline::{State, Status};
-use mantis_schemas::{DecoderConfig, topics};
+use mantis_kafka::Reader;
+use mantis_pipeline::{Header, RecordBatch, State, Status, TopicPartition};
+use mantis_schemas::{Decoder, DecoderConfig, FeatureColumns, RecordMeta, topics};
 use mantis_workers::{
     WorkerError,
     features::{FeatureConfig, GROUP, TOPICS, Watch, Worker},
@@ -121,6 +122,36 @@ async fn a_snapshot_that_cannot_be_written_is_told_until_one_was() {
     let found = loaded().unwrap();
     assert_eq!(found.offset, snapshot.offset);
     assert!((found.written_ms - snapshot.written_ms).abs() < 60_000, "{found:?}");
+    worker.running.stop().await.unwrap();
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_goes_on_in_the_trace_of_the_last_message_of_its_window() {
+    let broker = TestBroker::with(&[topics::READINGS, topics::WAVEFORMS, topics::FEATURES, topics::FEATURE_STATE]).await;
+    let worker = Features::start(&broker, ROOM);
+    let trace = |number: u32| format!("00-{number:032x}-00000000000000aa-01");
+    let start_ns = TIME_NS / (10 * SECOND_NS) * (10 * SECOND_NS);
+    for (second, number) in [(0, 1), (5, 2), (10, 3)] {
+        let payload = format!(r#"{{"asset":"pump","sensor":"flow","time_ns":{},"value":1}}"#, start_ns + second * SECOND_NS);
+        let header = Header { key: "traceparent".into(), value: Some(trace(number).into_bytes()) };
+        broker.send_with(topics::READINGS, payload.into_bytes(), vec![header]).await;
+    }
+    broker.wait_for(GROUP, &TOPICS).await;
+    let end = broker.log_end(topics::FEATURES).await;
+    let mut reader = Reader::open(&broker.client, TopicPartition::new(topics::FEATURES, 0), 0, end).unwrap();
+    let (mut decoder, mut found) = (Decoder::new(DecoderConfig::default()).unwrap(), Vec::new());
+    while let Some(batch) = reader.next().await.unwrap() {
+        for index in 0..batch.len() {
+            let (record, mut columns) = (batch.record(index), FeatureColumns::default());
+            let meta = RecordMeta { key: record.key, timestamp_ms: record.timestamp_ms };
+            decoder.features(meta, record.payload.unwrap(), &mut columns, &mut Vec::new()).unwrap();
+            let header = batch.headers(index).into_iter().find(|header| header.key == "traceparent");
+            found.push((columns, header.and_then(|header| header.value)));
+        }
+    }
+    let of_window = found.iter().find(|(rows, _)| rows.rows.iter().any(|row| row.start_ns == start_ns && !row.provisional));
+    assert_eq!(of_window.unwrap().1.as_deref(), Some(trace(2).as_bytes()));
     worker.running.stop().await.unwrap();
     broker.stop().await;
 }

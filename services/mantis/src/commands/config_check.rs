@@ -12,7 +12,7 @@ use crate::{
 
 /// Checks what a start would check, without starting, and prints the settings that hold; secrets stay unsaid.
 pub fn check(config: &Config, file: Option<&Path>, as_json: bool, out: &mut impl Write) -> Result<Exit> {
-    parts::decoder(config).map_err(Usage)?;
+    parts::check(config).map_err(Usage)?;
     parts::client(config, "config check").map_err(Usage)?;
     let mut shown = config.clone();
     for (key, value) in &mut shown.kafka.properties {

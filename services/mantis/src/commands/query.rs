@@ -61,7 +61,15 @@ async fn readings(store: &impl RawReader, range: &Range, as_json: bool, out: &mu
             print_reading(reading, as_json, out)?;
         }
     }
+    if left == 0 && !store.readings(&series, times.clone(), 1).await?.is_empty() {
+        tell_more(times.start, "readings");
+    }
     none_found(found, &series, "readings", store, as_json, out).await
+}
+
+/// Says that the limit ended the answer, and where it goes on.
+fn tell_more(from_ns: i64, what: &str) {
+    output::note(&format!("there are more {what}: go on with --from {}, or raise --limit", output::time(from_ns)));
 }
 
 fn print_reading(reading: &StoredReading, as_json: bool, out: &mut impl Write) -> Result<()> {
@@ -92,6 +100,9 @@ async fn frames(store: &impl RawReader, range: &Range, as_json: bool, out: &mut 
         for frame in &page {
             print_frame(frame, as_json, out)?;
         }
+    }
+    if left == 0 && !store.frames(&series, times.clone(), 1).await?.is_empty() {
+        tell_more(times.start, "frames");
     }
     none_found(found, &series, "frames", store, as_json, out).await
 }
@@ -127,11 +138,11 @@ async fn features(
     as_json: bool,
     out: &mut impl Write,
 ) -> Result<()> {
-    let (series, mut left) = (series(range), range.limit);
+    let series = series(range);
     let windows = store.windows(&series).await?;
     let mut found = false;
     for window_ns in windows.into_iter().filter(|window_ns| window.is_none_or(|wanted| wanted == *window_ns)) {
-        let mut times = time_range(range.from, range.to);
+        let (mut times, mut left) = (time_range(range.from, range.to), range.limit);
         while left > 0 {
             let page = store.features(&series, window_ns, times.clone(), left.min(PAGE_ROWS)).await?;
             let Some(last) = page.last() else { break };
@@ -141,6 +152,9 @@ async fn features(
             for feature in &page {
                 print_feature(feature, as_json, out)?;
             }
+        }
+        if left == 0 && !store.features(&series, window_ns, times.clone(), 1).await?.is_empty() {
+            tell_more(times.start, &format!("features of {}", window_name(window_ns)));
         }
     }
     if !found && !as_json {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use mantis_gateway::{Account, Format, KafkaPublisher, Mapping, Pace, Progress, Recording, ReplayOptions, replay as play};
-use mantis_kafka::{Admin, Producer};
+use mantis_kafka::Admin;
 use mantis_pipeline::Shutdown;
 
 use crate::{
@@ -19,7 +19,8 @@ use crate::{
     parts, signals, topics,
 };
 
-/// Plays the recordings; exit code 3 when something of them could not be published, or the replay was interrupted.
+/// Plays the recordings; exit code 3 when something of them could not be published, a sensor was not found, or the
+/// replay was interrupted.
 pub async fn replay(config: &Config, args: &cli::Replay, as_json: bool, out: &mut impl Write) -> Result<Exit> {
     let signals = signals::first()?;
     let mapping = Mapping::read(&args.mapping).map_err(|error| Usage(error.into()))?;
@@ -55,7 +56,7 @@ pub async fn replay(config: &Config, args: &cli::Replay, as_json: bool, out: &mu
         restart: args.restart,
         wait_max: None,
     };
-    let publisher = KafkaPublisher::new(Producer::new(&client)?);
+    let publisher = KafkaPublisher::new(&client)?;
     let bar = bar(as_json);
     let account = play(recording, &publisher, &options, &stop, &mut |progress| tell(&bar, progress)).await;
     bar.finish_and_clear();
@@ -65,7 +66,8 @@ pub async fn replay(config: &Config, args: &cli::Replay, as_json: bool, out: &mu
     } else {
         show(&account, out)?;
     }
-    Ok(if account.read.refused > 0 || account.interrupted { Exit::Attention } else { Exit::Done })
+    let whole = account.read.refused == 0 && account.read.absent_sensors.is_empty() && !account.interrupted;
+    Ok(if whole { Exit::Done } else { Exit::Attention })
 }
 
 fn bar(as_json: bool) -> ProgressBar {
@@ -106,13 +108,14 @@ fn show(account: &Account, out: &mut impl Write) -> Result<()> {
     let (read, n) = (&account.read, grouped);
     writeln!(
         out,
-        "read          {} files, {} rows: {} readings, {} frames ({} samples), {} blanks, {} refused",
+        "read          {} files, {} rows: {} readings, {} frames ({} samples), {} blanks, {} ignored, {} refused",
         n(read.files),
         n(read.rows),
         n(read.readings),
         n(read.frames),
         n(read.samples),
         n(read.blanks),
+        n(read.ignored),
         n(read.refused)
     )?;
     writeln!(
@@ -130,6 +133,9 @@ fn show(account: &Account, out: &mut impl Write) -> Result<()> {
     }
     if account.interrupted {
         writeln!(out, "interrupted   the same command goes on from here")?;
+    }
+    if !read.absent_sensors.is_empty() {
+        writeln!(out, "absent        no row has had a sensor called {}", read.absent_sensors.join(", "))?;
     }
     for refusal in &read.refusals {
         writeln!(out, "  {refusal}")?;

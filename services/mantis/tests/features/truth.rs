@@ -1,14 +1,13 @@
 //! Stored features against the figures that were computed from the recordings independently.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
-use mantis_kafka::OutRecord;
-use mantis_schemas::{Feature, Figure, FrameRecord, Quality, SampleFormat, encode, topics};
+use mantis_schemas::{Feature, Figure};
 use serde_json::Value;
 
 use crate::{
     common::{
-        Up, publish,
+        Up,
         recordings::{csv, replays},
         run,
     },
@@ -43,7 +42,7 @@ fn stored_features_of_the_recordings_agree_with_the_truth() {
     for (mapping, recording) in replays(&data) {
         run(folder.path(), &["replay", "--mapping", mapping.to_str().unwrap(), recording.to_str().unwrap()], 0);
     }
-    send_whole_records(&up, &data);
+    replay_whole_records(folder.path(), &data);
     wait_for(&mut up, READINGS);
     let rows = features(folder.path());
     skab_minutes(&rows, &data, "valve1_0");
@@ -51,7 +50,7 @@ fn stored_features_of_the_recordings_agree_with_the_truth() {
     pdm_days(&rows, &data);
     cwru_frames(&rows, &data);
     cwru_lines(&rows, &data);
-    cwru_defects(&rows);
+    cwru_defects(&rows, &data);
     femto_frames(&rows, &data);
     up.stop();
 }
@@ -165,30 +164,16 @@ fn femto_frames(rows: &Rows, data: &Path) {
 }
 
 /// CWRU's records as one frame each, where they fit into a message.
-fn send_whole_records(up: &Up, data: &Path) {
-    let mut records = Vec::new();
-    for row in whole_records(data) {
-        let samples = std::fs::read(data.join(format!("cwru/{}_DE.f64le", row["file"]))).unwrap();
-        let (asset, mut payload) = (whole(&row), Vec::new());
-        let frame = FrameRecord {
-            sensor: "acceleration",
-            start_ns: 1_200_000_000 * S,
-            sample_rate_hz: number(&row, "fs_hz"),
-            format: SampleFormat::F64,
-            scale: 1.0,
-            samples: &samples,
-            quality: Quality::Good,
-            seq: None,
-        };
-        encode::avro::frame(&mut payload, &asset, &frame);
-        records.push(OutRecord {
-            topic: Arc::from(topics::WAVEFORMS),
-            key: Some(asset.into_bytes()),
-            payload: Some(payload),
-            ..OutRecord::default()
-        });
-    }
-    publish(&up.brokers, &records);
+fn replay_whole_records(folder: &Path, data: &Path) {
+    let mapping = std::fs::read_to_string(mantis_testing::repository().join("examples/cwru.toml")).unwrap();
+    let mapping = mapping.replace("cwru-{", "cwru-whole-{").replace("samples = 4096", "samples = 130560");
+    let file = folder.join("whole.toml");
+    std::fs::write(&file, mapping).unwrap();
+    let records: Vec<String> =
+        whole_records(data).iter().map(|row| format!("{}/cwru/{}_DE.f64le", data.display(), row["file"])).collect();
+    let mut arguments = vec!["replay", "--mapping", file.to_str().unwrap()];
+    arguments.extend(records.iter().map(String::as_str));
+    run(folder, &arguments, 0);
 }
 
 /// Rows of the truth of the records with a defect: that of the healthy bearing is longer than a message may be.
@@ -200,7 +185,7 @@ fn whole_records(data: &Path) -> Vec<Row> {
 }
 
 fn whole(row: &Row) -> String {
-    format!("cwru-whole-{}", row["file"])
+    format!("cwru-whole-{}_DE", row["file"])
 }
 
 /// The lines of whole records, where the truth found them. It takes the envelope of all frequencies.
@@ -221,22 +206,29 @@ fn cwru_lines(rows: &Rows, data: &Path) {
     }
 }
 
-/// Already frames of a third of a second tell which race is damaged, and that none of the healthy bearing is.
-fn cwru_defects(rows: &Rows) {
-    for (file, inner, outer) in [("IR_7_DE12", true, false), ("OR@6_7_DE12", false, true), ("Normal", false, false)] {
-        let frames = frames(rows, &format!("cwru-1797_{file}_DE"), "acceleration");
-        for (line, damaged) in [("bpfi", inner), ("bpfo", outer)] {
+/// Already frames of a third of a second tell which race is damaged, where its line lies, and that none of the healthy bearing is.
+fn cwru_defects(rows: &Rows, data: &Path) {
+    let truth = csv(&data.join("truth/cwru_records.csv"));
+    for (file, inner, outer) in
+        [("1797_IR_7_DE12", true, false), ("1797_OR@6_7_DE12", false, true), ("1797_Normal", false, false)]
+    {
+        let frames = frames(rows, &format!("cwru-{file}_DE"), "acceleration");
+        let whole = truth.iter().find(|row| row["channel"] == "DE" && row["file"] == file).unwrap();
+        for (line, column, damaged) in [("bpfi", "BPFI", inner), ("bpfo", "BPFO", outer)] {
             // The last frame of a record is shorter.
-            let mut ratios: Vec<f64> = frames
-                .iter()
-                .filter(|frame| frame.count == 4096)
-                .map(|frame| {
-                    serde_json::from_str::<Value>(&frame.extras).unwrap()[format!("{line}_over_median")].as_f64().unwrap()
-                })
-                .collect();
-            ratios.sort_by(f64::total_cmp);
-            let median = ratios[ratios.len() / 2];
-            assert_eq!(median > DEFECT_OVER_MEDIAN, damaged, "{file} {line}: {median} of {ratios:?}");
+            let full = frames.iter().filter(|frame| frame.count == 4096);
+            let extras: Vec<Value> = full.map(|frame| serde_json::from_str(&frame.extras).unwrap()).collect();
+            let median = |what: &str| {
+                let mut values: Vec<f64> =
+                    extras.iter().map(|extras| extras[format!("{line}_{what}")].as_f64().unwrap()).collect();
+                values.sort_by(f64::total_cmp);
+                values[values.len() / 2]
+            };
+            assert_eq!(median("over_median") > DEFECT_OVER_MEDIAN, damaged, "{file} {line}: {}", median("over_median"));
+            if damaged {
+                let (found, expected) = (median("found_hz"), number(whole, &format!("env_{column}_found_hz")));
+                assert!((found - expected).abs() <= 0.02 * expected, "{file} {line}: {found} Hz, not {expected} Hz");
+            }
         }
     }
 }

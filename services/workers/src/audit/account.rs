@@ -63,6 +63,8 @@ pub struct PartitionAccount {
     pub audited_to: i64,
     /// Offset after the log's last record.
     pub log_end: i64,
+    /// Offset from which on the log could not be read.
+    pub unread_from: Option<i64>,
     /// Records read below `audited_to`.
     pub records: u64,
     /// Rows decoded or refused one by one.
@@ -122,8 +124,8 @@ impl Account {
     /// Draws the line under the account.
     pub(super) fn conclude(&mut self) {
         let m = &self.matched;
-        // Where the log was cut, the records that brought these rows may be gone: unproved, not wrong.
-        let cut = self.partitions.iter().any(|partition| partition.log_start > 0);
+        // Where the log was cut or cannot be read, the records that brought these rows may be gone: unproved, not wrong.
+        let cut = self.partitions.iter().any(|partition| partition.log_start > 0 || partition.unread_from.is_some());
         let unexplained = if cut { 0 } else { m.unexplained };
         let wrong = m.missing + m.different + unexplained + m.stored_twice + self.missing_dead_letters;
         let records_add_up = self.records == self.records_decoded + self.records_dead_lettered;

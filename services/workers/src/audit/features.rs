@@ -222,9 +222,17 @@ impl<R: FeatureReader> FeatureAudit<'_, R> {
         let mut columns = self.decoder.columns(&lag.partition.topic);
         let (mut offsets, mut numbers, mut rejects, mut published) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut reader = Reader::open(self.client, lag.partition.clone(), lag.log_start, to)?;
+        let mut next = lag.log_start;
         loop {
-            let batch = reader.next().await?;
+            let batch = match reader.next().await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    account.unproved.push(log::unreadable(&lag.partition, next..to, &error));
+                    None
+                }
+            };
             for record in batch.iter().flat_map(|batch| (0..batch.len()).map(|index| batch.record(index))) {
+                next = record.offset + 1;
                 let before = columns.rows();
                 rejects.clear();
                 if self.decoder.decode(&record, &mut columns, &mut rejects).is_err() {

@@ -1,12 +1,14 @@
 //! Reads the log and its dead letters again.
 
-use mantis_kafka::{Admin, ClientConfig, Reader, dead_letter};
+use std::ops::Range;
+
+use mantis_kafka::{Admin, ClientConfig, Error, Reader, dead_letter};
 use mantis_pipeline::{Columns, Decoder, Record, RecordBatch, RowReject, TopicPartition};
 use mantis_schemas::{SeriesId, topics};
 use mantis_stores::raw::RawColumns;
 
 use super::{
-    Account, AuditError, Finding, FindingKind, Names, PartitionAccount, Position,
+    Account, AuditError, Finding, FindingKind, Names, PartitionAccount, Position, Unproved,
     account::MissingDeadLetter,
     book::{Book, Entry, Kind, Side, hash_frame, hash_reading},
     dead_letters::{DeadLetters, Refused},
@@ -28,7 +30,16 @@ pub(super) async fn dead_letters(
                 letters.cut.insert((*topic).to_owned());
             }
             let mut reader = Reader::open(client, partition, start, end)?;
-            while let Some(batch) = reader.next().await? {
+            loop {
+                let batch = match reader.next().await {
+                    Ok(Some(batch)) => batch,
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "dead letters cannot be read: what was refused is not proved");
+                        letters.cut.insert((*topic).to_owned());
+                        break;
+                    }
+                };
                 for index in 0..batch.len() {
                     let Some(origin) = dead_letter::origin(&batch.headers(index)) else { continue };
                     if origin.group == group && origin.replayed_ms.is_none() {
@@ -40,6 +51,12 @@ pub(super) async fn dead_letters(
         }
     }
     Ok(letters)
+}
+
+/// Why a range of the log proves nothing: it could not be read, or was removed while it was.
+pub(super) fn unreadable(partition: &TopicPartition, range: Range<i64>, error: &Error) -> Unproved {
+    let (topic, partition) = (partition.topic.to_string(), partition.partition);
+    Unproved { topic, partition, from: range.start, to: range.end, why: format!("the log cannot be read on from here: {error}") }
 }
 
 /// Reads one partition into the book.
@@ -69,6 +86,7 @@ impl LogReader<'_> {
             log_start: from,
             audited_to: self.audited_to,
             log_end: to,
+            unread_from: None,
             records: 0,
             rows: 0,
         };
@@ -76,11 +94,22 @@ impl LogReader<'_> {
         let mut rejects = Vec::new();
         let mut series = SeriesNumbers::default();
         let mut reader = Reader::open(self.client, self.partition.clone(), from, to)?;
-        while let Some(batch) = reader.next().await? {
+        let mut next = from;
+        loop {
+            let batch = match reader.next().await {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(error) => {
+                    self.account.unproved.push(unreadable(self.partition, next..to, &error));
+                    here.unread_from = Some(next);
+                    break;
+                }
+            };
             for index in 0..batch.len() {
                 columns.truncate(0);
                 rejects.clear();
                 let record = batch.record(index);
+                next = record.offset + 1;
                 let decoded = self.decoder.decode(&record, &mut columns, &mut rejects);
                 let rows = if decoded.is_ok() { self.enter_rows(&record, &columns, &rejects, &mut series)? } else { 0 };
                 if record.offset < self.audited_to {

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use mantis_broker::Broker;
 use mantis_kafka::{Admin, ClientConfig, NewTopic, OutRecord, Producer};
-use mantis_pipeline::{Limits, Shutdown, Status, TopicPartition};
+use mantis_pipeline::{Header, Limits, Shutdown, Status, TopicPartition};
 use mantis_schemas::{Feature, Quality, Reading, encode, topics};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -58,12 +58,18 @@ impl TestBroker {
 
     /// Sends a payload to a topic, acknowledged.
     pub async fn send(&self, topic: &str, payload: Vec<u8>) {
+        self.send_with(topic, payload, Vec::new()).await;
+    }
+
+    /// Sends a payload with headers.
+    pub async fn send_with(&self, topic: &str, payload: Vec<u8>, headers: Vec<Header>) {
         let producer = Producer::new(&self.client).unwrap();
         let record = OutRecord {
             topic: topic.into(),
             partition: Some(0),
             key: Some(b"pump".to_vec()),
             payload: Some(payload),
+            headers,
             ..OutRecord::default()
         };
         for sent in producer.send_all(&[record]).await {
