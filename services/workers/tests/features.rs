@@ -102,13 +102,15 @@ async fn a_snapshot_that_cannot_be_written_is_told_until_one_was() {
     let trouble = worker.until_in_trouble(place).await;
     assert!(trouble.contains("mantis.features takes no rows"), "{trouble}");
     let told = worker.watch.state();
-    assert!(told.snapshots_failed > 0 && told.snapshots_written == 0 && told.snapshots.is_empty(), "{told:?}");
+    // One of the first record alone, before any row was due, is as it should be.
+    assert!(told.snapshots_failed > 0 && told.snapshots.iter().all(|snapshot| snapshot.offset <= 1), "{told:?}");
+    let written_before = told.snapshots_written;
 
     broker.create(&[topics::FEATURES]).await;
     broker.wait_for(GROUP, &TOPICS).await;
     wait_until("the trouble is over", async || worker.trouble(place).is_none()).await;
     let told = worker.watch.state();
-    assert!(told.snapshots_written > 0, "{told:?}");
+    assert!(told.snapshots_written > written_before, "{told:?}");
     let [snapshot] = told.snapshots[..] else { panic!("{told:?}") };
     assert_eq!((snapshot.partition, snapshot.offset), (0, broker.log_end(topics::READINGS).await));
     worker.running.stop().await.unwrap();
