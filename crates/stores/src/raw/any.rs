@@ -79,6 +79,13 @@ impl ReadingReader for AnyRawReader {
         }
     }
 
+    fn keeps_ledger(&self) -> bool {
+        match self {
+            Self::Sqlite(store) => store.keeps_ledger(),
+            Self::Influx(store) => store.keeps_ledger(),
+        }
+    }
+
     async fn retained_from(&self) -> Result<Option<i64>, Fault> {
         match self {
             Self::Sqlite(store) => store.retained_from().await,

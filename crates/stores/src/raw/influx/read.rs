@@ -121,6 +121,10 @@ impl ReadingReader for InfluxRawReader {
         Ok(Vec::new())
     }
 
+    fn keeps_ledger(&self) -> bool {
+        false
+    }
+
     async fn retained_from(&self) -> Result<Option<i64>, Fault> {
         Ok(None)
     }
