@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::DecoderConfig;
-use mantis_stores::{ReadingReader, raw::sqlite::SqliteRawReader};
+use mantis_stores::{
+    ReadingReader,
+    raw::{RawPlace, sqlite::SqliteRawReader},
+};
 use mantis_workers::raw::{GROUP, Kept, RecordDecoder, Worker};
 use tokio::time::{Instant, sleep};
 
@@ -43,7 +46,7 @@ pub async fn run(args: &Args) -> Result<Vec<Figure>> {
         let worker = Worker {
             client: broker.client.clone(),
             cluster_id: broker.cluster_id.clone(),
-            store: store.clone(),
+            store: RawPlace::Sqlite(store.clone()),
             kept: Kept::default(),
             decoder,
             limits: Limits { rows_max: BATCH_ROWS, ..Limits::default() },

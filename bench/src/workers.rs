@@ -11,9 +11,12 @@ use mantis_kafka::{Admin, OutRecord, Producer};
 use mantis_pipeline::{Shutdown, Status};
 use mantis_schemas::{DecoderConfig, Quality, Reading, Series, encode, topics};
 use mantis_signal::SpectrumPlanner;
-use mantis_stores::cache::{
-    Cache as _,
-    memory::{CacheConfig, MemoryCache},
+use mantis_stores::{
+    cache::{
+        Cache as _,
+        memory::{CacheConfig, MemoryCache},
+    },
+    raw::RawPlace,
 };
 use mantis_workers::cache::{ValueDecoder, Worker};
 use tokio::{
@@ -111,7 +114,7 @@ async fn cache(seconds: usize) -> Result<Vec<Figure>> {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
         cache: cache.clone(),
-        raw: folder.path().join("raw.db"),
+        raw: RawPlace::Sqlite(folder.path().join("raw.db")),
         features: folder.path().join("features.db"),
         decoder: ValueDecoder::new(DecoderConfig::default())?,
         limits: mantis_workers::cache::limits(),

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod cache;
+mod codes;
 mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;

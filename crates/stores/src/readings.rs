@@ -24,6 +24,11 @@ pub trait ReadingReader: Send + Sync {
     /// The ledger of a consumer group on a cluster: (topic, partition, next offset); empty for stores that keep none.
     fn ledger(&self, cluster_id: &str, group: &str) -> impl Future<Output = Result<Vec<(String, i32, i64)>, Fault>> + Send;
 
+    /// Whether it keeps a ledger. Where it does not, it holds what its worker's group has committed.
+    fn keeps_ledger(&self) -> bool {
+        true
+    }
+
     /// Time from which a retention keeps rows, if one has deleted any: what is missing before it was deleted on purpose,
     /// what is missing from then on was lost.
     fn retained_from(&self) -> impl Future<Output = Result<Option<i64>, Fault>> + Send;

@@ -15,18 +15,27 @@
 
 #![allow(clippy::print_stderr)]
 
+mod influx;
+
 use std::{
     env,
     fs::OpenOptions,
     io::{self, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+pub use influx::{Bucket, ORG};
 
 /// The file to which skipped tests append a line each.
 const LOG: &str = "MANTIS_SKIPPED_LOG";
 /// The folder of recordings, where it is not the one beside the repository.
 const RECORDINGS: &str = "MANTIS_RECORDINGS";
 const RECORDINGS_BESIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+
+/// Longest wait for a server of the stack to take a connection.
+const CONNECT_WAIT: Duration = Duration::from_secs(2);
 
 /// Notes that the running test skipped, and why. Call it once, on the test's own thread, and return.
 pub fn skipped(reason: &str) {
@@ -49,6 +58,42 @@ pub fn recordings() -> Option<PathBuf> {
         skipped(&format!("no recordings: neither {RECORDINGS} nor ../shared/data beside the repository is a folder"));
     }
     found
+}
+
+/// A server of the stack that `scripts/stack up` starts.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it listens, `host:port`.
+    pub address: String,
+    stack: PathBuf,
+}
+
+impl Server {
+    /// The file with a secret of the stack.
+    pub fn secret_file(&self, name: &str) -> PathBuf {
+        self.stack.join("secrets").join(name)
+    }
+}
+
+/// A server of the running stack; why it is not there if it is not. A test that needs it then calls [`skipped`].
+///
+/// # Errors
+/// No stack runs here, or the server is not part of it.
+pub fn server(name: &str) -> Result<Server, String> {
+    let stack = stack_folder().ok_or("neither MANTIS_STACK_DIR nor HOME is set")?;
+    let absent = || format!("{name} does not run: scripts/stack up {name}");
+    let address = std::fs::read_to_string(stack.join(name).join("address")).map_err(|_| absent())?.trim().to_owned();
+    let there = address.parse().is_ok_and(|address| TcpStream::connect_timeout(&address, CONNECT_WAIT).is_ok());
+    if there { Ok(Server { address, stack }) } else { Err(absent()) }
+}
+
+/// As scripts/stack has it.
+fn stack_folder() -> Option<PathBuf> {
+    let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("MANTIS_STACK_DIR").or_else(|| {
+        let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
+        Some(named("MANTIS_STACK_CACHE").unwrap_or_else(|| cache.join("mantis-stack")).join("stack"))
+    })
 }
 
 /// Where a program is on the `PATH`. `None` where it is not installed; the test is then noted as skipped.

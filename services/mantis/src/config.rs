@@ -33,6 +33,8 @@ pub struct Config {
     /// Writer's schemas beyond our own, by the id that Confluent framing carries.
     pub schemas: Vec<Schema>,
     pub raw: Raw,
+    /// The server that raw readings and frames go to; without it the embedded store.
+    pub influxdb: Option<Influxdb>,
     pub features: Features,
     pub timescale: Timescale,
     pub cache: Cache,
@@ -109,6 +111,37 @@ pub struct Raw {
     pub retention_days: Option<u32>,
 }
 
+/// The InfluxDB of raw readings and frames.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Influxdb {
+    pub url: String,
+    #[serde(default = "organisation")]
+    pub org: String,
+    #[serde(default = "bucket")]
+    pub bucket: String,
+    /// The file that holds the API token.
+    pub token_file: PathBuf,
+    /// Certificates of the authorities that the server's certificate may come from, besides those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Longest wait for an answer.
+    #[serde(default = "answer_wait_s")]
+    pub timeout_s: u64,
+}
+
+fn organisation() -> String {
+    "mantis".to_owned()
+}
+
+fn bucket() -> String {
+    "raw".to_owned()
+}
+
+fn answer_wait_s() -> u64 {
+    30
+}
+
 /// The features worker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -163,6 +196,7 @@ impl Default for Config {
             decode: Decode::default(),
             schemas: Vec::new(),
             raw: Raw::default(),
+            influxdb: None,
             features: Features::default(),
             timescale: Timescale::default(),
             cache: Cache::default(),
@@ -242,6 +276,10 @@ impl Config {
         for schema in &mut config.schemas {
             schema.file = folder.join(&schema.file);
         }
+        if let Some(influx) = &mut config.influxdb {
+            influx.token_file = folder.join(&influx.token_file);
+            influx.ca_file = influx.ca_file.as_ref().map(|file| folder.join(file));
+        }
         config.check()?;
         Ok(config)
     }
@@ -267,6 +305,9 @@ impl Config {
         }
         if !(1..=31_536_000).contains(&self.cache.ttl_s) || !(1_000..=100_000_000).contains(&self.cache.entries_max) {
             bail!("cache.ttl_s or cache.entries_max is out of range: use 1 to 31536000 seconds and 1000 to 100000000 entries");
+        }
+        if let Some(wait_s) = self.influxdb.as_ref().map(|influx| influx.timeout_s).filter(|s| !(1..=600).contains(s)) {
+            bail!("influxdb.timeout_s = {wait_s} is out of range: use 1 to 600");
         }
         if !(1..=86_400).contains(&self.archive.age_s) {
             bail!("archive.age_s = {} is out of range: use 1 to 86400", self.archive.age_s);

@@ -1,9 +1,6 @@
 //! What the console shows of this process.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mantis_console::{Declared, Irregular, Site, Topic, Worker, WorkerState, letters::KafkaLetters};
 use mantis_kafka::ClientConfig;
@@ -11,7 +8,7 @@ use mantis_schemas::Series;
 use mantis_stores::{
     cache::memory::MemoryCache,
     features::sqlite::SqliteFeatureReader,
-    raw::sqlite::{OpenError, SqliteRawReader},
+    raw::{AnyRawReader, RawPlace, sqlite::OpenError},
 };
 use mantis_telemetry::Role;
 use mantis_workers::{features::Watch, sensors::SensorRegistry};
@@ -28,7 +25,7 @@ pub struct Plant {
     state: Arc<State>,
     client: ClientConfig,
     names: Vec<String>,
-    raw: Opened<SqliteRawReader>,
+    raw: Opened<AnyRawReader>,
     features: Opened<SqliteFeatureReader>,
     cache: MemoryCache,
     watch: Watch,
@@ -37,13 +34,18 @@ pub struct Plant {
 
 impl Plant {
     /// The stores of the data folder, and the workers of `state`.
-    pub fn new(config: &Config, site: &jobs::Site, state: Arc<State>, sensors: SensorRegistry) -> Self {
+    pub fn new(config: &Config, site: &jobs::Site, state: Arc<State>, sensors: SensorRegistry, raw: RawPlace) -> Self {
+        let features = parts::features_path(config);
         Self {
             state,
             client: site.client.clone(),
             names: config.http.names.clone(),
-            raw: Opened::new(parts::raw_path(config)),
-            features: Opened::new(parts::features_path(config)),
+            raw: Opened::new(move || raw.reader().map_err(|error| error.to_string())),
+            features: Opened::new(move || match SqliteFeatureReader::open(&features) {
+                Ok(reader) => Ok(Some(reader)),
+                Err(OpenError::Absent { .. }) => Ok(None),
+                Err(error) => Err(error.to_string()),
+            }),
             cache: site.cache.clone(),
             watch: site.features.clone(),
             sensors,
@@ -52,17 +54,17 @@ impl Plant {
 }
 
 impl Site for Plant {
-    type Raw = SqliteRawReader;
+    type Raw = AnyRawReader;
     type Features = SqliteFeatureReader;
     type Cache = MemoryCache;
     type Letters = KafkaLetters;
 
-    fn raw(&self) -> Result<Option<SqliteRawReader>, String> {
-        self.raw.get(|path| SqliteRawReader::open(path))
+    fn raw(&self) -> Result<Option<AnyRawReader>, String> {
+        self.raw.get()
     }
 
     fn features(&self) -> Result<Option<SqliteFeatureReader>, String> {
-        self.features.get(|path| SqliteFeatureReader::open(path))
+        self.features.get()
     }
 
     fn cache(&self) -> Option<MemoryCache> {
@@ -104,25 +106,23 @@ impl Site for Plant {
     }
 }
 
+type Open<T> = Box<dyn Fn() -> Result<Option<T>, String> + Send + Sync>;
+
 /// A store that is opened when it is first asked for and there.
 struct Opened<T> {
-    path: PathBuf,
+    open: Open<T>,
     reader: Mutex<Option<T>>,
 }
 
 impl<T: Clone> Opened<T> {
-    fn new(path: PathBuf) -> Self {
-        Self { path, reader: Mutex::new(None) }
+    fn new(open: impl Fn() -> Result<Option<T>, String> + Send + Sync + 'static) -> Self {
+        Self { open: Box::new(open), reader: Mutex::new(None) }
     }
 
-    fn get(&self, open: impl FnOnce(&PathBuf) -> Result<T, OpenError>) -> Result<Option<T>, String> {
+    fn get(&self) -> Result<Option<T>, String> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         if reader.is_none() {
-            *reader = match open(&self.path) {
-                Ok(opened) => Some(opened),
-                Err(OpenError::Absent { .. }) => None,
-                Err(error) => return Err(error.to_string()),
-            };
+            *reader = (self.open)()?;
         }
         Ok(reader.clone())
     }

@@ -65,7 +65,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
             let worker = raw::Worker {
                 client,
                 cluster_id,
-                store: parts::raw_path(config),
+                store: parts::raw_place(config)?,
                 kept: parts::kept(config),
                 decoder: parts::decoder(config)?,
                 limits,
@@ -103,7 +103,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 client,
                 cluster_id,
                 cache: site.cache.clone(),
-                raw: parts::raw_path(config),
+                raw: parts::raw_place(config)?,
                 features: parts::features_path(config),
                 decoder: ValueDecoder::new(parts::decoder_config(config)?)?,
                 limits: cache::limits(),

@@ -1,6 +1,9 @@
 //! The parts that commands are built from, made out of the configuration.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use mantis_kafka::ClientConfig;
@@ -10,7 +13,11 @@ use mantis_stores::{
     archive::folder::FolderArchive,
     cache::memory::{CacheConfig, MemoryCache},
     features::sqlite::SqliteFeatureReader,
-    raw::sqlite::SqliteRawReader,
+    raw::{
+        AnyRawReader, RawPlace,
+        influx::{InfluxConfig, InfluxRawReader},
+        sqlite::SqliteRawReader,
+    },
 };
 use mantis_workers::{
     features::FeatureConfig,
@@ -29,9 +36,24 @@ pub fn raw_path(config: &Config) -> PathBuf {
     config.data_dir.join("raw.db")
 }
 
-/// The embedded raw store, to be read.
-pub fn raw_reader(config: &Config) -> Result<SqliteRawReader> {
-    Ok(SqliteRawReader::open(raw_path(config))?)
+/// Where raw readings and frames are.
+pub fn raw_place(config: &Config) -> Result<RawPlace> {
+    let Some(influx) = &config.influxdb else { return Ok(RawPlace::Sqlite(raw_path(config))) };
+    let read = |file: &Path, what| std::fs::read(file).with_context(|| format!("cannot read {}, {what}", file.display()));
+    let token = read(&influx.token_file, "the file with the token (influxdb.token_file)")?;
+    let token = String::from_utf8(token).context("influxdb.token_file is not text")?;
+    let authorities_pem = influx.ca_file.as_deref().map(|file| read(file, "the certificates of influxdb.ca_file")).transpose()?;
+    let place = InfluxConfig::new(&influx.url, &influx.org, &influx.bucket, token.trim());
+    Ok(RawPlace::Influx(InfluxConfig { authorities_pem, timeout: Duration::from_secs(influx.timeout_s), ..place }))
+}
+
+/// The raw store, to be read.
+pub fn raw_reader(config: &Config) -> Result<AnyRawReader> {
+    match raw_place(config)? {
+        // Opened as such, it says why where there is none.
+        RawPlace::Sqlite(path) => Ok(AnyRawReader::Sqlite(SqliteRawReader::open(path)?)),
+        RawPlace::Influx(config) => Ok(AnyRawReader::Influx(InfluxRawReader::new(&config)?)),
+    }
 }
 
 /// The embedded archive, to be read.
@@ -124,6 +146,7 @@ pub fn sensors(config: &Config) -> Result<SensorRegistry> {
 pub fn check(config: &Config) -> Result<()> {
     decoder(config)?;
     features(config)?;
+    raw_place(config)?.reader()?;
     sensors(config).map(drop)
 }
 

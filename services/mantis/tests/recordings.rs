@@ -13,7 +13,12 @@ use common::{
     recordings::{Figures, csv, frames, readings, replays},
     run,
 };
-use mantis_stores::raw::sqlite::SqliteRawReader;
+use mantis_stores::raw::{
+    RawReader,
+    influx::{InfluxConfig, InfluxRawReader},
+    sqlite::SqliteRawReader,
+};
+use mantis_testing::{Bucket, ORG};
 use serde_json::Value;
 
 #[test]
@@ -21,23 +26,49 @@ fn the_recordings_arrive_whole_and_their_figures_agree_with_the_truth() {
     let Some(data) = mantis_testing::recordings() else { return };
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &[]);
-    for (mapping, recording) in replays(&data) {
-        run(folder.path(), &["replay", "--mapping", mapping.to_str().unwrap(), recording.to_str().unwrap()], 0);
-    }
-    let account = json(folder.path(), &["audit", "raw", "--wait", "120"], 0);
-    assert_eq!(account["proved"], true, "{account}");
-    let store = SqliteRawReader::open(folder.path().join("raw.db")).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        skab(&store, &data.join("truth/skab_sensor_stats.csv")).await;
-        pdm(&store, &data.join("truth/pdm_telemetry_stats.csv")).await;
-        cwru(&store, &data.join("truth/cwru_records.csv"), &data).await;
-        femto(&store, &data.join("truth/femto_Bearing2_7.csv")).await;
-    });
+    replay_all(folder.path(), &data);
+    agree_with_the_truth(&SqliteRawReader::open(folder.path().join("raw.db")).unwrap(), &data);
     up.stop();
 }
 
-async fn skab(store: &SqliteRawReader, truth: &Path) {
+#[test]
+fn the_recordings_arrive_whole_in_influxdb_too() {
+    let Some(data) = mantis_testing::recordings() else { return };
+    let bucket = match Bucket::new(0) {
+        Ok(bucket) => bucket,
+        Err(why) => return mantis_testing::skipped(&why),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (url, token_file) = (bucket.url(), bucket.token_file());
+    let settings = format!("[influxdb]\nurl = {url:?}\nbucket = {:?}\ntoken_file = {token_file:?}\n", bucket.name);
+    std::fs::write(folder.path().join("mantis.toml"), settings).unwrap();
+    let up = Up::start(folder.path(), &[]);
+    replay_all(folder.path(), &data);
+    let config = InfluxConfig::new(url, ORG, bucket.name.as_str(), std::fs::read_to_string(token_file).unwrap());
+    agree_with_the_truth(&InfluxRawReader::new(&config).unwrap(), &data);
+    assert!(!folder.path().join("raw.db").exists(), "nothing goes into the embedded store");
+    up.stop();
+}
+
+fn replay_all(folder: &Path, data: &Path) {
+    for (mapping, recording) in replays(data) {
+        run(folder, &["replay", "--mapping", mapping.to_str().unwrap(), recording.to_str().unwrap()], 0);
+    }
+    let account = json(folder, &["audit", "raw", "--wait", "120"], 0);
+    assert_eq!(account["proved"], true, "{account}");
+}
+
+fn agree_with_the_truth(store: &impl RawReader, data: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        skab(store, &data.join("truth/skab_sensor_stats.csv")).await;
+        pdm(store, &data.join("truth/pdm_telemetry_stats.csv")).await;
+        cwru(store, &data.join("truth/cwru_records.csv"), data).await;
+        femto(store, &data.join("truth/femto_Bearing2_7.csv")).await;
+    });
+}
+
+async fn skab(store: &impl RawReader, truth: &Path) {
     let rows = csv(truth);
     assert_eq!(rows.len(), 35 * 8);
     for row in &rows {
@@ -52,7 +83,7 @@ async fn skab(store: &SqliteRawReader, truth: &Path) {
     }
 }
 
-async fn pdm(store: &SqliteRawReader, truth: &Path) {
+async fn pdm(store: &impl RawReader, truth: &Path) {
     let rows = csv(truth);
     assert_eq!(rows.len(), 20);
     for row in &rows {
@@ -70,7 +101,7 @@ async fn pdm(store: &SqliteRawReader, truth: &Path) {
     }
 }
 
-async fn cwru(store: &SqliteRawReader, truth: &Path, data: &Path) {
+async fn cwru(store: &impl RawReader, truth: &Path, data: &Path) {
     let mut compared = 0;
     for row in csv(truth) {
         if !data.join(format!("cwru/{}_{}.f64le", row["file"], row["channel"])).exists() {
@@ -91,7 +122,7 @@ async fn cwru(store: &SqliteRawReader, truth: &Path, data: &Path) {
     assert_eq!(compared, 4);
 }
 
-async fn femto(store: &SqliteRawReader, truth: &Path) {
+async fn femto(store: &impl RawReader, truth: &Path) {
     let rows = csv(truth);
     assert_eq!(rows.len(), 460);
     for channel in ["horizontal", "vertical"] {

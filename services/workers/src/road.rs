@@ -9,7 +9,7 @@ use std::{
 
 use mantis_kafka::{ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer};
 use mantis_pipeline::{Decoder, Fault, Limits, Shutdown, Sink, Status, Stopped};
-use mantis_stores::raw::sqlite::OpenError;
+use mantis_stores::raw::{RawOpenError, influx::InfluxError, sqlite::OpenError};
 use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
@@ -21,6 +21,12 @@ pub enum WorkerError {
     /// The store could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The raw store could not be opened.
+    #[error(transparent)]
+    Raw(#[from] RawOpenError),
+    /// InfluxDB cannot be reached as configured.
+    #[error(transparent)]
+    Influx(#[from] InfluxError),
     /// A store could not be read, or going on with it would have been wrong.
     #[error(transparent)]
     Store(#[from] Fault),

@@ -7,9 +7,12 @@ mod common;
 
 use common::{Running, TIME_NS, TestBroker, feature, limits, status};
 use mantis_schemas::{DecoderConfig, Series};
-use mantis_stores::cache::{
-    Cache,
-    memory::{CacheConfig, MemoryCache},
+use mantis_stores::{
+    cache::{
+        Cache,
+        memory::{CacheConfig, MemoryCache},
+    },
+    raw::RawPlace,
 };
 use mantis_workers::{
     WorkerError,
@@ -24,7 +27,7 @@ fn start(broker: &TestBroker, cache: &MemoryCache) -> Running<Result<(), WorkerE
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
         cache: cache.clone(),
-        raw: broker.dir.path().join("raw.db"),
+        raw: RawPlace::Sqlite(broker.dir.path().join("raw.db")),
         features: broker.dir.path().join("features.db"),
         decoder: ValueDecoder::new(DecoderConfig::default()).unwrap(),
         limits: limits(),
@@ -38,7 +41,7 @@ async fn store_all(broker: &TestBroker) {
     let raw = mantis_workers::raw::Worker {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
-        store: broker.dir.path().join("raw.db"),
+        store: RawPlace::Sqlite(broker.dir.path().join("raw.db")),
         kept: mantis_workers::raw::Kept::default(),
         decoder: RecordDecoder::new(DecoderConfig::default()).unwrap(),
         limits: limits(),

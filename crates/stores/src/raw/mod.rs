@@ -2,9 +2,12 @@
 //!
 //! Times that can be stored are -9223372036854775806..=9223372036854775806 ns, as in InfluxDB; rows at others are rejected.
 
+mod any;
+mod codes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod export;
+pub mod influx;
 pub mod sqlite;
 mod timing;
 
@@ -18,6 +21,7 @@ use crate::{
     columns::{READING_BYTES, copy_readings},
 };
 
+pub use any::{AnyRawReader, RawOpenError, RawPlace};
 pub use timing::{Gathered, Timing};
 
 /// What a raw store takes: the rows of one kind of topic.

@@ -8,7 +8,6 @@
 //! rebuilt instead of skipped. Ledgers of other clusters are kept and ignored.
 
 mod config;
-mod encode;
 mod fault;
 mod ledger;
 mod open;
@@ -20,7 +19,6 @@ pub(crate) mod tables;
 mod writer;
 
 pub use config::{LedgerIdentity, SqliteConfig};
-pub(crate) use encode::{quality, refuse_time};
 pub(crate) use open::FileKind;
 pub use open::OpenError;
 pub(crate) use reader::{SqliteReader, code, limit_of};

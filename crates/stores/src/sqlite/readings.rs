@@ -5,13 +5,11 @@ use std::ops::Range;
 use mantis_schemas::{ReadingColumns, Series};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
 
-use super::{
-    RowWriter, WriteError, code,
-    encode::{quality, refuse_reading},
-    limit_of, series_id,
-    writer::Tally,
+use super::{RowWriter, WriteError, code, limit_of, series_id, writer::Tally};
+use crate::{
+    codes::{quality, refuse_reading},
+    raw::StoredReading,
 };
-use crate::raw::StoredReading;
 
 /// Rows per INSERT, largest first: the readings of a series go in with few statements.
 const RUN_ROWS: [usize; 3] = [25, 5, 1];

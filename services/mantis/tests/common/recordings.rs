@@ -6,10 +6,7 @@ use std::{
 };
 
 use mantis_schemas::Series;
-use mantis_stores::{
-    ReadingReader,
-    raw::{RawReader, sqlite::SqliteRawReader},
-};
+use mantis_stores::raw::RawReader;
 
 /// What is replayed: a mapping that ships with the project, and the recording it is for.
 pub fn replays(data: &Path) -> Vec<(PathBuf, PathBuf)> {
@@ -67,13 +64,13 @@ impl Figures {
 }
 
 /// All values of a sensor's readings, as the store gives them back.
-pub async fn readings(store: &SqliteRawReader, asset: &str, sensor: &str) -> Vec<f64> {
+pub async fn readings(store: &impl RawReader, asset: &str, sensor: &str) -> Vec<f64> {
     let series = Series { asset: asset.into(), sensor: sensor.into() };
     store.readings(&series, i64::MIN..i64::MAX, usize::MAX >> 1).await.unwrap().iter().map(|r| r.value).collect()
 }
 
 /// All samples of a sensor's frames, by the start of the frame, as the store gives them back.
-pub async fn frames(store: &SqliteRawReader, asset: &str, sensor: &str) -> Vec<(i64, Vec<f64>)> {
+pub async fn frames(store: &impl RawReader, asset: &str, sensor: &str) -> Vec<(i64, Vec<f64>)> {
     let series = Series { asset: asset.into(), sensor: sensor.into() };
     let frames = store.frames(&series, i64::MIN..i64::MAX, usize::MAX >> 1).await.unwrap();
     frames.iter().map(|f| (f.start_ns, f.format.values(f.scale, &f.samples).collect())).collect()

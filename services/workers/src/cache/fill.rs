@@ -8,10 +8,7 @@ use mantis_stores::{
     ReadingReader,
     cache::memory::MemoryCache,
     features::{FeatureReader, sqlite::SqliteFeatureReader},
-    raw::{
-        RawReader,
-        sqlite::{OpenError, SqliteRawReader},
-    },
+    raw::{AnyRawReader, RawOpenError, RawPlace, RawReader, sqlite::OpenError},
 };
 
 use crate::{WorkerError, raw, timescale};
@@ -23,7 +20,7 @@ const PAGE_ROWS: usize = 1_000;
 /// before. A store that is not there yet has none.
 pub(super) async fn from_stores(
     cache: &MemoryCache,
-    raw_store: &Path,
+    raw_store: &RawPlace,
     feature_store: &Path,
     cluster_id: &str,
 ) -> Result<HashMap<TopicPartition, i64>, WorkerError> {
@@ -32,9 +29,17 @@ pub(super) async fn from_stores(
         let of_topic = ledger.into_iter().filter(|(found, ..)| found == topic);
         positions.extend(of_topic.map(|(topic, partition, next)| (TopicPartition::new(topic, partition), next)));
     };
-    if let Some(store) = there(SqliteRawReader::open(raw_store))? {
-        note(store.ledger(cluster_id, raw::GROUP).await?, topics::READINGS);
-        readings(cache, &store).await?;
+    if let Some(store) = raw_reader(raw_store)? {
+        let filled = async {
+            let ledger = store.ledger(cluster_id, raw::GROUP).await?;
+            readings(cache, &store).await.map(|()| ledger)
+        };
+        match (filled.await, &store) {
+            (Ok(ledger), _) => note(ledger, topics::READINGS),
+            // A server that is away must not keep the cache from what comes.
+            (Err(fault), AnyRawReader::Influx(_)) => tracing::warn!(%fault, "the cache is not filled from the raw store"),
+            (Err(fault), AnyRawReader::Sqlite(_)) => return Err(fault.into()),
+        }
     }
     if let Some(store) = there(SqliteFeatureReader::open(feature_store))? {
         note(store.ledger(cluster_id, timescale::GROUP).await?, topics::FEATURES);
@@ -61,6 +66,13 @@ async fn features(cache: &MemoryCache, store: &impl FeatureReader) -> Result<(),
         let Some((series, last)) = page.last() else { return Ok(()) };
         after = Some((series.clone(), last.window_ns));
         cache.seed_features(page);
+    }
+}
+
+fn raw_reader(place: &RawPlace) -> Result<Option<AnyRawReader>, WorkerError> {
+    match place.reader() {
+        Err(RawOpenError::Sqlite(error)) => Ok(there(Err(error))?),
+        opened => Ok(opened?),
     }
 }
 

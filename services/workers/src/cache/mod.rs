@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
-use mantis_stores::cache::memory::MemoryCache;
+use mantis_stores::{cache::memory::MemoryCache, raw::RawPlace};
 
 pub use crate::decode::ValueDecoder;
 use crate::{WorkerError, road::Road};
@@ -32,7 +32,7 @@ pub struct Worker {
     /// The cache; its clones are read by others.
     pub cache: MemoryCache,
     /// The raw store that the cache is filled from at the start, if it is there.
-    pub raw: PathBuf,
+    pub raw: RawPlace,
     /// The feature store that the cache is filled from at the start, if it is there.
     pub features: PathBuf,
     /// Turns records into rows.

@@ -3,7 +3,6 @@
 mod decode;
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -12,7 +11,11 @@ pub use decode::RecordDecoder;
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
-use mantis_stores::raw::sqlite::{LedgerIdentity, Retention, SqliteConfig, SqliteRaw};
+use mantis_stores::raw::{
+    RawPlace,
+    influx::InfluxRaw,
+    sqlite::{LedgerIdentity, Retention, SqliteConfig, SqliteRaw},
+};
 
 pub use crate::WorkerError;
 use crate::road::{Road, beside, ns_before};
@@ -40,16 +43,16 @@ impl Kept {
     }
 }
 
-/// The parts of a raw worker with the embedded store.
+/// The parts of a raw worker.
 #[derive(Debug)]
 pub struct Worker {
     /// How Kafka is reached.
     pub client: ClientConfig,
-    /// The cluster whose positions the store's ledger keeps.
+    /// The cluster whose positions the embedded store's ledger keeps.
     pub cluster_id: String,
-    /// The store's file.
-    pub store: PathBuf,
-    /// What the store keeps.
+    /// The store.
+    pub store: RawPlace,
+    /// What the embedded store keeps.
     pub kept: Kept,
     /// Turns records into rows.
     pub decoder: RecordDecoder,
@@ -66,9 +69,16 @@ impl Worker {
     /// The store cannot be opened, Kafka's settings cannot be used, or an end of the road has failed for good.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
         let Self { client, cluster_id, store, kept, decoder, limits, status } = self;
-        let ledger = LedgerIdentity { cluster_id, group: GROUP.to_owned() };
-        let store = SqliteRaw::open(store, decoder.series(), ledger, SqliteConfig::default())?;
         let road = Road { client: &client, group: GROUP, topics: &TOPICS, limits, status };
+        let path = match store {
+            RawPlace::Sqlite(path) => path,
+            RawPlace::Influx(config) => {
+                let sink = InfluxRaw::new(&config, decoder.series())?;
+                return road.run(decoder, Arc::new(sink), shutdown).await;
+            }
+        };
+        let ledger = LedgerIdentity { cluster_id, group: GROUP.to_owned() };
+        let store = SqliteRaw::open(path, decoder.series(), ledger, SqliteConfig::default())?;
         beside(road.run(decoder, Arc::new(store.clone()), shutdown), RETENTION_INTERVAL, || keep(store.clone(), kept)).await
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mantis_pipeline::Reason;
 use mantis_schemas::{Feature, Figure};
 
-use crate::sqlite::refuse_time;
+use crate::codes::refuse_time;
 
 /// The columns between the series and the figures, in order of [`Feature`]'s fields.
 pub(super) const COLUMNS: [&str; 13] = [

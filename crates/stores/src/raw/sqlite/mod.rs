@@ -7,7 +7,6 @@
 //! Idempotency key: (asset, sensor, source time in ns). The same value again is a duplicate and changes nothing; another
 //! value replaces the stored one and is counted as a conflict. Values are compared bit by bit.
 
-mod encode;
 mod oldest;
 mod read;
 mod retention;

@@ -6,11 +6,12 @@ use mantis_pipeline::Fault;
 use mantis_schemas::Series;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{KIND, OpenError, encode};
+use super::{KIND, OpenError};
 use crate::{
     ReadingReader,
-    raw::{RawReader, StoredFrame, StoredReading},
-    sqlite::{SqliteReader, code, limit_of, quality, readings, series_id},
+    codes::quality,
+    raw::{RawReader, StoredFrame, StoredReading, codes},
+    sqlite::{SqliteReader, code, limit_of, readings, series_id},
 };
 
 /// Reads the embedded raw store. Each call sees what was written before it began, and holds no transaction open after it,
@@ -101,7 +102,7 @@ fn frame(row: &Row<'_>) -> rusqlite::Result<StoredFrame> {
     Ok(StoredFrame {
         start_ns: row.get(0)?,
         sample_rate_hz: row.get(1)?,
-        format: code(row, 2, encode::format)?,
+        format: code(row, 2, codes::format)?,
         scale: row.get(3)?,
         quality: code(row, 4, quality)?,
         arrival_ms: row.get(5)?,

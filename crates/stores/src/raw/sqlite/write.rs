@@ -6,9 +6,9 @@ use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Sink, Span, Start};
 use mantis_schemas::{Frame, FrameColumns, SeriesTable};
 use rusqlite::{Transaction, params};
 
-use super::{KIND, LedgerIdentity, OpenError, Retention, SqliteConfig, Trimmed, encode::refuse_frame, retention};
+use super::{KIND, LedgerIdentity, OpenError, Retention, SqliteConfig, Trimmed, retention};
 use crate::{
-    raw::RawColumns,
+    raw::{RawColumns, codes::refuse_frame},
     sqlite::{RowWriter, SqliteWriter, WriteError, readings},
 };
 

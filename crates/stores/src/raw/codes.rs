@@ -1,9 +1,9 @@
-//! Between columns and what the tables hold. Pure.
+//! What raw stores refuse, and the codes that they keep. Pure.
 
 use mantis_pipeline::Reason;
 use mantis_schemas::{Frame, SampleFormat};
 
-use crate::sqlite::refuse_time;
+use crate::codes::refuse_time;
 
 /// Largest frame, far above what a record can bring.
 pub(super) const FRAME_BYTES_MAX: usize = 64 << 20;

@@ -1,12 +1,12 @@
-//! Between columns and what the tables hold. Pure.
+//! What stores refuse, and the codes that they keep. Pure.
 
 use mantis_pipeline::Reason;
 use mantis_schemas::Quality;
 
 /// First time that can be stored; the two below are the bounds of half-open ranges, as in InfluxDB.
-const TIME_NS_MIN: i64 = -9_223_372_036_854_775_806;
+pub(crate) const TIME_NS_MIN: i64 = -9_223_372_036_854_775_806;
 /// Last time that can be stored.
-const TIME_NS_MAX: i64 = 9_223_372_036_854_775_806;
+pub(crate) const TIME_NS_MAX: i64 = 9_223_372_036_854_775_806;
 
 /// Why a row at this time cannot be stored, if so.
 pub(crate) fn refuse_time(time_ns: i64) -> Option<Reason> {
@@ -15,7 +15,7 @@ pub(crate) fn refuse_time(time_ns: i64) -> Option<Reason> {
 }
 
 /// Why a reading cannot be stored, if so.
-pub(super) fn refuse_reading(time_ns: i64, value: f64) -> Option<Reason> {
+pub(crate) fn refuse_reading(time_ns: i64, value: f64) -> Option<Reason> {
     if let Some(reason) = refuse_time(time_ns) {
         return Some(reason);
     }
