@@ -55,9 +55,33 @@ pub enum Command {
     Archive(Archive),
     /// Write stored readings or frames to a file, sorted by identity
     Export(Export),
+    /// Change up to where a store says that it has the log
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Forget the position of a partition: its worker reads the log from its start again, and stores nothing twice
+    Reset {
+        /// Which store
+        #[arg(value_enum)]
+        store: LedgerStore,
+        /// topic/partition, as `mantis status` names it
+        partition: String,
+    },
+}
+
+/// Stores that keep their own positions and can be filled again from the start of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LedgerStore {
+    /// The raw store
+    Raw,
+    /// The feature store
+    Timescale,
 }
 
 #[derive(Debug, Args)]

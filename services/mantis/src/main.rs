@@ -84,6 +84,9 @@ async fn dispatch(cli: Cli, config: Config) -> Result<Exit> {
         Command::Audit(args) => commands::audit::audit(&config, &args, json, out).await,
         Command::Archive(command) => commands::archive::archive(&config, &command, json, out).await,
         Command::Export(args) => commands::export::export(&parts::raw_reader(&config)?, &args, json).await,
+        Command::Ledger(cli::LedgerCommand::Reset { store, partition }) => {
+            commands::ledger::reset(&config, store, &partition, json, out)
+        }
         Command::Config(cli::ConfigCommand::Check) => {
             commands::config_check::check(&config, cli.global.config.as_deref(), json, out)
         }

@@ -71,6 +71,29 @@ fn a_store_that_was_tampered_with_does_not_add_up_and_the_row_is_named() {
 }
 
 #[test]
+fn a_store_whose_ledger_was_reset_is_filled_again_and_holds_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &settings());
+    publish_readings(&up);
+    audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
+    let reset = ["ledger", "reset", "raw", "mantis.readings/0"];
+    let refused = run(folder.path(), &reset, 1);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another `mantis up` or worker runs"), "{refused:?}");
+    up.stop();
+    let store = rusqlite::Connection::open(folder.path().join("raw.db")).unwrap();
+    store.execute_batch("DELETE FROM readings WHERE time_ns < 50000000000").unwrap();
+    drop(store);
+    run(folder.path(), &["ledger", "reset", "raw", "mantis.readings"], 2);
+    assert_eq!(json(folder.path(), &reset, 0)["forgotten"], serde_json::json!([READINGS]));
+    assert_eq!(json(folder.path(), &reset, 3)["forgotten"], serde_json::json!([]));
+
+    let up = Up::start(folder.path(), &settings());
+    let account = audit(folder.path(), &["audit", "raw", "--wait", "30"], 0);
+    assert_eq!((&account["stored"], &account["conflicts"]), (&READINGS.into(), &0.into()), "{account}");
+    up.stop();
+}
+
+#[test]
 fn an_audit_that_waited_in_vain_says_how_far_the_worker_is_behind() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use common::{
     Up,
     chromium::{Chromium, installed, screenshots},
+    run,
 };
 use mantis_kafka::{ClientConfig, OutRecord, Producer};
 use mantis_schemas::topics;
@@ -149,6 +150,63 @@ async fn people_find_their_way_with_mouse_keyboard_and_without_script() {
     assert_eq!(browser.problems, Vec::<String>::new());
     browser.open(&format!("{home}/asset?name=nobody"));
     assert_eq!(browser.evaluate("document.querySelector('h1').textContent"), "Not found");
+    up.stop();
+}
+
+/// The bearing at the drive end of the motor of the recording.
+const BEARING: &str = r#"
+[[sensors]]
+asset = "cwru-*"
+sensor = "acceleration"
+unit = "[g]"
+bands_hz = [[2000.0, 4000.0]]
+bearing = { balls = 9, ball_diameter = 7.94, pitch_diameter = 39.04, shaft_rpm = 1797 }
+"#;
+
+#[test]
+fn a_recorded_waveform_has_its_samples_spectrum_envelope_and_lines_and_a_recorded_sensor_its_features() {
+    let (Some(program), Some(data)) = (installed(), mantis_testing::recordings()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mantis.toml"), BEARING).unwrap();
+    let mut up = Up::start(folder.path(), &[]);
+    for (mapping, file) in [("cwru", "cwru/1797_IR_7_DE12_DE.f64le"), ("skab", "skab/data/valve1/0.csv")] {
+        let mapping = mantis_testing::repository().join(format!("examples/{mapping}.toml"));
+        run(folder.path(), &["replay", "--mapping", mapping.to_str().unwrap(), data.join(file).to_str().unwrap()], 0);
+    }
+    let frames = "/sensor?asset=cwru-1797_IR_7_DE12_DE&sensor=acceleration";
+    let readings = "/sensor?asset=skab-valve1-0&sensor=Pressure&figure=rms";
+    up.wait_until("full", |up| {
+        let has = |path: &str, text: &str| up.http_get(path).is_some_and(|(_, page)| page.contains(text));
+        has(frames, "Times the median") && has(frames, "The last 30 of 30") && has(readings, "The last ")
+    });
+    let mut browser = Chromium::start(&program);
+    let home = format!("http://{}", up.http);
+    for (screen, width, height) in SCREENS {
+        browser.screen(width, height, false);
+        for (name, path) in [("waveform", frames), ("features", readings)] {
+            browser.open(&format!("{home}{path}"));
+            let wide = browser.evaluate("document.documentElement.scrollWidth - innerWidth");
+            assert!(wide.as_i64().unwrap() <= 0, "{name} is {wide} px wider than a {screen}");
+            if let Some(folder) = screenshots() {
+                browser.screenshot(&folder.join(format!("{name}-{screen}.png")));
+            }
+        }
+        assert!(browser.evaluate("document.querySelectorAll('#features ~ figure svg').length").as_i64().unwrap() >= 1);
+    }
+
+    // The samples, their spectrum and that of the envelope; and the line of the damaged race stands out.
+    browser.open(&format!("{home}{frames}"));
+    assert_eq!(browser.evaluate("document.querySelectorAll('[aria-labelledby=wave] figure').length"), 3);
+    let inner = "[...document.querySelectorAll('[aria-labelledby=wave] tbody tr')].find(row => row.textContent.includes('BPFI'))";
+    let times = browser.evaluate(&format!("Number({inner}.lastElementChild.textContent)"));
+    assert!(times.as_f64().unwrap() > 10.0, "{times} times the median");
+    // An older frame is a click away.
+    let start = "document.querySelector('#wave small').textContent";
+    let newest = browser.evaluate(start);
+    browser.follow("[aria-labelledby=features] tbody tr:last-child th a");
+    assert_ne!(browser.evaluate(start), newest);
+    assert!(browser.evaluate("document.querySelector('#wave').textContent").as_str().unwrap().starts_with("Waveform"));
+    assert_eq!(browser.problems, Vec::<String>::new());
     up.stop();
 }
 

@@ -124,8 +124,8 @@ where
         let Assigned { log_start, log_end, committed, .. } = assigned;
         if at > log_end {
             let reason = format!(
-                "{keeper} is at {at}, but the log ends at {log_end}; the topic was made again or lost its end. Restore it, or reset \
-                 the position if these are other records"
+                "{keeper} is at {at}, but the log ends at {log_end}; the topic was made again or lost its end. Restore it; or, if \
+                 these are other records, reset the position before the log grows past it: `mantis ledger reset`"
             );
             tracing::error!(partition = %owner.partition, at, log_end, "the partition cannot be read");
             partition.position = Position::Stopped;

@@ -1,9 +1,29 @@
 //! The positions up to which the file holds everything.
 
+use std::path::Path;
+
 use mantis_pipeline::{Fault, Moved, Span, TopicPartition};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{LedgerIdentity, WriteError};
+use super::{
+    FileKind, LedgerIdentity, OpenError, SqliteConfig, WriteError,
+    open::{open_reader, open_writer},
+};
+
+/// Forgets the position of a partition, of every cluster and group: its worker reads the log from its start again. Returns the
+/// positions that were there.
+pub(crate) fn forget(path: &Path, kind: &'static FileKind, partition: &TopicPartition) -> Result<Vec<i64>, OpenError> {
+    // A writer would make the file.
+    drop(open_reader(path, kind, &SqliteConfig::default())?);
+    let connection = open_writer(path, kind, &SqliteConfig::default())?;
+    let forgotten = || -> rusqlite::Result<Vec<i64>> {
+        connection
+            .prepare("DELETE FROM ledger WHERE topic = ?1 AND partition = ?2 RETURNING next_offset")?
+            .query_map(params![&*partition.topic, partition.partition], |row| row.get(0))?
+            .collect()
+    };
+    forgotten().map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })
+}
 
 /// The ledger within a transaction.
 pub(super) struct Ledger<'a> {

@@ -19,6 +19,7 @@ pub(crate) mod tables;
 mod writer;
 
 pub use config::{LedgerIdentity, SqliteConfig};
+pub(crate) use ledger::forget;
 pub(crate) use open::FileKind;
 pub use open::OpenError;
 pub(crate) use reader::{SqliteReader, code, limit_of};

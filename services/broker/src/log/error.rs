@@ -22,7 +22,9 @@ pub enum LogError {
         reason: String,
     },
     /// Bytes that were durable are damaged. The log refuses to open (or to serve them) rather than to drop what follows.
-    #[error("{path} is corrupt at byte {position}: {what}; restore the file or move the partition's folder away")]
+    #[error(
+        "{path} is corrupt at byte {position}: {what}; restore the file, or move the partition's folder away and reset the positions of its readers (docs/broker.md)"
+    )]
     Corrupt {
         /// The damaged file.
         path: PathBuf,
@@ -32,7 +34,9 @@ pub enum LogError {
         what: String,
     },
     /// A segment file that must exist does not.
-    #[error("the log in {dir} has no segment for offsets {from}..{to}: a file is missing; restore it or move the folder away")]
+    #[error(
+        "the log in {dir} has no segment for offsets {from}..{to}: a file is missing; restore it, or move the folder away and reset the positions of its readers (docs/broker.md)"
+    )]
     MissingSegment {
         /// The partition's folder.
         dir: PathBuf,

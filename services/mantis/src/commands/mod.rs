@@ -5,6 +5,7 @@ pub mod audit;
 pub mod config_check;
 pub mod dlq;
 pub mod export;
+pub mod ledger;
 pub mod query;
 pub mod replay;
 pub mod sensors;

@@ -19,4 +19,17 @@ pub use retention::{Retention, Trimmed};
 use schema::KIND;
 pub use write::SqliteFeatures;
 
+use std::path::Path;
+
+use mantis_pipeline::TopicPartition;
+
 pub use crate::sqlite::{LedgerIdentity, OpenError, SqliteConfig};
+
+/// Forgets the position of a partition in the feature store at `path`: its worker reads the log from its start again, and what the
+/// store has already is a duplicate. Returns the positions that were there. No worker may run meanwhile.
+///
+/// # Errors
+/// There is no such file, or it is no feature store.
+pub fn forget_position(path: &Path, partition: &TopicPartition) -> Result<Vec<i64>, OpenError> {
+    crate::sqlite::forget(path, &KIND, partition)
+}
