@@ -48,7 +48,7 @@ pub enum Command {
     /// Look at dead letters and send them again
     #[command(subcommand)]
     Dlq(Dlq),
-    /// Prove that each store holds what the log says
+    /// Prove that each store holds what the log says; the cache is filled from them and not looked at
     Audit(Audit),
     /// Look at the archive and check that it is whole
     #[command(subcommand)]

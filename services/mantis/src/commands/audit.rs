@@ -30,7 +30,13 @@ pub async fn audit(config: &Config, args: &cli::Audit, as_json: bool, out: &mut 
         match args.store {
             Some(wanted) if wanted != store => continue,
             // A worker that keeps its store elsewhere, or has not begun, has nothing to audit here.
-            None if !store.is_here(config) => continue,
+            None if !store.is_here(config) => {
+                if store == AuditStore::Raw {
+                    output::note(&format!("there is no raw store in {}: it is not audited", config.data_dir.display()));
+                    proved = false;
+                }
+                continue;
+            }
             _ => {}
         }
         if !as_json && args.store.is_none() {
@@ -68,7 +74,7 @@ impl AuditStore {
 
     fn is_here(self, config: &Config) -> bool {
         match self {
-            Self::Raw => true,
+            Self::Raw => config.influxdb.is_some() || parts::raw_path(config).exists(),
             Self::Features | Self::Timescale => parts::features_path(config).exists(),
             Self::Archive => parts::archive_path(config).exists(),
         }

@@ -40,7 +40,7 @@ pub async fn sensors(config: &Config, args: &cli::Sensors, as_json: bool, out: &
             if as_json {
                 output::json_line(out, &object(&series, newest.time_ns, &timing, account))?;
             } else {
-                rows.push(row(&series, newest.time_ns, &timing, account));
+                rows.push(row(&series, &timing, account));
             }
         }
     }
@@ -80,14 +80,19 @@ async fn accounts(config: &Config, asset: Option<&str>) -> Result<HashMap<(Strin
 }
 
 async fn timing(store: &impl RawReader, series: &Series, newest_ns: i64, last_s: u32) -> Result<Timing> {
-    let from_ns = newest_ns.saturating_sub(i64::from(last_s) * 1_000_000_000);
-    let readings = store.readings(series, from_ns..newest_ns.saturating_add(1), READINGS_MAX).await?;
+    let mut from_ns = newest_ns.saturating_sub(i64::from(last_s) * 1_000_000_000);
+    let mut readings = store.readings(series, from_ns..newest_ns.saturating_add(1), READINGS_MAX).await?;
+    // Of a fast sensor the newest part of the time is looked at, not the oldest.
+    while readings.len() == READINGS_MAX && from_ns < newest_ns {
+        from_ns += (newest_ns - from_ns) / 2 + 1;
+        readings = store.readings(series, from_ns..newest_ns.saturating_add(1), READINGS_MAX).await?;
+    }
     let mut gathered = Gathered::default();
     readings.iter().for_each(|reading| gathered.add(reading));
     Ok(gathered.timing())
 }
 
-fn row(series: &Series, newest_ns: i64, timing: &Timing, account: Option<&SensorAccount>) -> Vec<String> {
+fn row(series: &Series, timing: &Timing, account: Option<&SensorAccount>) -> Vec<String> {
     let none = || "-".to_owned();
     let mark = if account.is_some_and(|account| account.misplaced) { "*" } else { "" };
     let count = |count: fn(&Irregular) -> u64| account.map_or_else(none, |account| grouped(count(&account.irregular)));
@@ -101,7 +106,7 @@ fn row(series: &Series, newest_ns: i64, timing: &Timing, account: Option<&Sensor
         count(|irregular| irregular.duplicates),
         count(|irregular| irregular.conflicts),
         count(|irregular| irregular.late),
-        output::time(newest_ns),
+        timing.newest_arrival_ms.map_or_else(none, output::time_ms),
     ]
 }
 
@@ -116,8 +121,8 @@ fn object(series: &Series, newest_ns: i64, timing: &Timing, account: Option<&Sen
         "out_of_order": timing.out_of_order,
         "median_skew_ms": timing.median_skew_ms,
         "newest_arrival_ms": timing.newest_arrival_ms,
-        "last_seen": output::time(newest_ns),
-        "last_seen_ns": newest_ns,
+        "newest": output::time(newest_ns),
+        "newest_ns": newest_ns,
         "irregular": account.map(|account| account.irregular),
         "misplaced": account.map(|account| account.misplaced),
     })
