@@ -19,6 +19,8 @@ const MB: f64 = 1e6;
 /// Source time of the first readings: 2026-01-01T00:00:00Z.
 const START_NS: i64 = 1_767_225_600_000_000_000;
 const SENSORS_PER_ASSET: usize = 100;
+/// What sensors are apart where stamps are finer than milliseconds.
+const FINE_NS: i64 = 7_000;
 /// Messages of one call to the producer.
 const CALL_MESSAGES: usize = 2_000;
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
@@ -36,9 +38,16 @@ pub struct Args {
     seconds: i64,
 }
 
+/// With stamps in whole milliseconds, as most gateways send them, and with finer ones, which take more memory.
+pub async fn run(args: &Args) -> Result<Vec<Figure>> {
+    let mut figures = measure(args, "ms", 0).await?;
+    figures.extend(measure(args, "us", FINE_NS).await?);
+    Ok(figures)
+}
+
 /// Feeds a worker as fast as it takes it, then kills and restarts it. Event time alone decides, so the state is that of a
 /// plant that runs for so long.
-pub async fn run(args: &Args) -> Result<Vec<Figure>> {
+async fn measure(args: &Args, stamps: &str, fine_ns: i64) -> Result<Vec<Figure>> {
     let mantis = mantis_program(args.features_mantis.as_ref())?;
     let folder = tempfile::tempdir()?;
     let data_dir = folder.path().to_owned();
@@ -49,7 +58,7 @@ pub async fn run(args: &Args) -> Result<Vec<Figure>> {
 
     let broker = Embedded::start(&data_dir).await?;
     let worker = start(&broker.client.brokers).await?;
-    let feeding = tokio::spawn(feed(broker.client.clone(), args.sensors, args.seconds));
+    let feeding = tokio::spawn(feed(broker.client.clone(), args.sensors, args.seconds, fine_ns));
     let mut most: f64 = 0.0;
     while !(feeding.is_finished() && caught_up(&broker.client).await?) {
         most = most.max(rss_anon(worker.pid())?);
@@ -65,7 +74,7 @@ pub async fn run(args: &Args) -> Result<Vec<Figure>> {
     let (ready_s, restored) = (worker.ready_after.as_secs_f64(), rss_anon(worker.pid())?);
     drop(worker);
     broker.stop().await?;
-    let name = format!("features worker, {} sensors", args.sensors);
+    let name = format!("features worker, {} sensors, stamps in {stamps}", args.sensors);
     Ok(vec![
         Figure::at_most(&format!("{name}: most RssAnon while fed"), most / MB, "MB", 512.0),
         Figure::plain(&format!("{name}: RssAnon at its end"), settled / MB, "MB"),
@@ -87,7 +96,7 @@ pub async fn caught_up(client: &ClientConfig) -> Result<bool> {
 }
 
 /// Second by second a message of each asset, as gateways send them.
-async fn feed(client: ClientConfig, sensors: usize, seconds: i64) -> Result<()> {
+async fn feed(client: ClientConfig, sensors: usize, seconds: i64, fine_ns: i64) -> Result<()> {
     let producer = Producer::new(&client)?;
     let topic: Arc<str> = topics::READINGS.into();
     let names: Vec<String> = (0..SENSORS_PER_ASSET).map(|sensor| format!("temperature-{sensor:02}")).collect();
@@ -100,7 +109,7 @@ async fn feed(client: ClientConfig, sensors: usize, seconds: i64) -> Result<()> 
                 .zip(asset * SENSORS_PER_ASSET..sensors)
                 .map(|(name, sensor)| Reading {
                     sensor: name,
-                    time_ns: START_NS + second * 1_000_000_000,
+                    time_ns: START_NS + second * 1_000_000_000 + fine_ns * (sensor as i64 % 997 + 1),
                     value: 60.0 + ((second * 37 + sensor as i64) % 1_000) as f64 / 64.0,
                     quality: Quality::Good,
                     seq: None,

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod allocations;
+mod archive;
 mod consume;
 mod decode;
 mod embedded;
@@ -55,6 +56,8 @@ enum What {
     Workers(workers::Args),
     /// `mantis worker features` with many sensors: memory, and time to ready after kill -9
     Features(features::Args),
+    /// Bytes of a reading in the archive
+    Archive(archive::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,19 +72,22 @@ struct All {
     workers: workers::Args,
     #[command(flatten)]
     features: features::Args,
+    #[command(flatten)]
+    archive: archive::Args,
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures: Vec<Figure> = match cli.what {
-        What::All(All { consume, road, idle, workers, features }) => {
+        What::All(All { consume, road, idle, workers, features, archive }) => {
             let mut figures = decode::run()?;
             figures.extend(runtime.block_on(consume::run(&consume))?);
             figures.extend(runtime.block_on(road::run(&road))?);
             figures.extend(runtime.block_on(idle::run(&idle))?);
             figures.extend(runtime.block_on(workers::run(&workers))?);
             figures.extend(runtime.block_on(features::run(&features))?);
+            figures.extend(archive::run(&archive)?);
             figures
         }
         What::Decode => decode::run()?,
@@ -91,6 +97,7 @@ fn main() -> Result<()> {
         What::Idle(args) => runtime.block_on(idle::run(&args))?,
         What::Workers(args) => runtime.block_on(workers::run(&args))?,
         What::Features(args) => runtime.block_on(features::run(&args))?,
+        What::Archive(args) => archive::run(&args)?,
     };
     table(&figures, &mut io::stdout().lock())?;
     if let Some(path) = cli.json {

@@ -8,8 +8,8 @@ pub const SENSORS: usize = 1_000;
 pub const BATCH_ROWS: usize = 50;
 /// Source time of the first readings: 2026-01-01T00:00:00Z.
 const START_NS: i64 = 1_767_225_600_000_000_000;
-/// 10 ms between readings of a sensor.
-const STEP_NS: i64 = 10_000_000;
+/// 40 ms between readings of a sensor: 5,000 of them end windows of a minute and fill a lateness of two.
+const STEP_NS: i64 = 40_000_000;
 
 /// How readings are packed into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

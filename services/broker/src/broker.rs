@@ -30,6 +30,9 @@ use crate::{
     wire::connection,
 };
 
+/// Requests with packed records that are looked at together.
+const UNPACKING_MAX: usize = 2;
+
 /// The id of the only node.
 pub(crate) const NODE_ID: i32 = 1;
 /// Producer ids that are taken from the file at once.
@@ -55,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) room: Arc<Room>,
     /// Bytes of requests under way.
     pub(crate) request_budget: Semaphore,
+    /// Requests whose records may be unpacked at once: each takes up to 64 MiB that its bytes on the wire do not tell of.
+    pub(crate) unpacking: Semaphore,
     /// Bytes of fetch answers under way.
     pub(crate) fetch_budget: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
@@ -157,6 +162,7 @@ impl Core {
             topics,
             groups,
             room: Arc::new(Room::new(&config.data_dir, config.min_free_bytes)),
+            unpacking: Semaphore::new(UNPACKING_MAX),
             request_budget: Semaphore::new(config.limits.requests_in_flight_bytes_max.max(config.limits.request_bytes_max)),
             fetch_budget: Arc::new(Semaphore::new(config.limits.fetches_in_flight_bytes_max)),
             shutdown: CancellationToken::new(),

@@ -339,6 +339,9 @@ impl Mapping {
     }
 
     fn check_raw(&self, raw: &RawMapping) -> Result<(), String> {
+        if self.quality.is_some() {
+            return Err("`[quality]` names a column, and raw files have none: leave it out".into());
+        }
         if raw.channels.is_empty() {
             return Err("`raw.channels` is empty: name the sensor of each channel, in the order of the samples".into());
         }

@@ -17,7 +17,7 @@ use crate::{
     batch::Output,
     progress::Hash,
     raw::Raw,
-    source::{self, Source},
+    source::{self, Source, broken_off},
     table::Table,
     times::steps_ns,
 };
@@ -135,6 +135,8 @@ enum Reader {
     Table(Box<Table>),
     Raw(Box<Raw>),
     Empty,
+    /// It cannot be read from its start on.
+    Broken(String),
 }
 
 impl Recording {
@@ -275,11 +277,22 @@ impl Reader {
             Self::Table(table) => table.next(output, totals),
             Self::Raw(raw) => raw.next(output, totals),
             Self::Empty => Ok(false),
+            Self::Broken(what) => {
+                output.refuse(totals, 1, std::mem::take(what));
+                Ok(false)
+            }
         }
     }
 }
 
 fn open(file: &Planned, read: Arc<AtomicU64>) -> Result<Reader, Error> {
+    match open_whole(file, read) {
+        Err(Error::Io { path, error }) => broken_off(error).map(Reader::Broken).map_err(Error::io(path)),
+        opened => opened,
+    }
+}
+
+fn open_whole(file: &Planned, read: Arc<AtomicU64>) -> Result<Reader, Error> {
     let reader = file.source.open(read)?;
     match (&file.mapping.raw, &file.mapping.frames) {
         (Some(raw), Some(frames)) => {

@@ -103,6 +103,11 @@ impl Rows {
         Ok(Next::Refused(first.number, "a quote is opened and not closed"))
     }
 
+    /// Lines read so far, those that were left out too.
+    pub(crate) fn lines_read(&self) -> u64 {
+        self.lines_read
+    }
+
     /// Number of cells of the next row, which stays the next one.
     pub(crate) fn width(&mut self) -> io::Result<usize> {
         let Some(line) = self.line()? else { return Ok(0) };

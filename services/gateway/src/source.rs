@@ -98,9 +98,11 @@ impl Source {
 /// What is told of content that ends in the middle or cannot be unpacked: reading it again would end there again. Every other
 /// error stays one.
 pub(crate) fn broken_off(error: io::Error) -> Result<String, io::Error> {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     match error.kind() {
-        UnexpectedEof | InvalidData | InvalidInput => Ok(format!("the file cannot be read on from here: {error}")),
+        // The latter is said of what is no gzip.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => {
+            Ok(format!("the file cannot be read on from here: {error}"))
+        }
         _ => Err(error),
     }
 }

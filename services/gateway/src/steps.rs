@@ -10,7 +10,8 @@ const STAMP_NS_MAX: i64 = 1_000_000_000;
 /// Follows the stamps of rows that were sampled at one rate.
 ///
 /// Stamps may be coarser than the rate: then rows share one, and only where it changes the number of rows can be held against the
-/// time that has passed.
+/// time that has passed. That is done for the step, so that a hole is found where it is, and for the whole stretch, so that single
+/// missing rows and a wrong rate do not add up.
 #[derive(Debug)]
 pub(crate) struct Steps {
     rate_hz: f64,
@@ -18,6 +19,8 @@ pub(crate) struct Steps {
     gap_ns: Option<i64>,
     /// The last stamp, and the rows since it came.
     last: Option<(i64, u64)>,
+    /// A stamp whose first row is known, and the rows since that.
+    base: Option<(i64, u64)>,
     /// True if rows share stamps.
     shared: bool,
     /// True if rows of the last stamp may be missing in front.
@@ -26,7 +29,7 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub(crate) fn new(rate_hz: f64, gap_ns: Option<i64>) -> Self {
-        Self { rate_hz, gap_ns, last: None, shared: false, partial: true }
+        Self { rate_hz, gap_ns, last: None, base: None, shared: false, partial: true }
     }
 
     /// The next row belongs to another waveform.
@@ -36,32 +39,42 @@ impl Steps {
 
     /// A row that has no stamp.
     pub(crate) fn skip(&mut self) {
-        if let Some((_, rows)) = &mut self.last {
+        for (_, rows) in self.last.iter_mut().chain(&mut self.base) {
             *rows += 1;
         }
     }
 
     /// True if rows are missing before this one, or it does not belong behind the one before.
     pub(crate) fn breaks(&mut self, time_ns: i64) -> bool {
+        self.skip();
         let Some((last_ns, rows)) = self.last else {
-            self.last = Some((time_ns, 0));
+            (self.last, self.base) = (Some((time_ns, 0)), Some((time_ns, 0)));
             return false;
         };
-        let rows = rows + 1;
         if time_ns == last_ns {
-            self.last = Some((last_ns, rows));
-            self.shared = true;
+            if !self.shared {
+                // The first row of its stamp was not known to be that.
+                (self.shared, self.base) = (true, self.base.filter(|_| !self.partial));
+            }
             return false;
         }
         self.last = Some((time_ns, 0));
         let step_ns = time_ns.saturating_sub(last_ns);
-        let off_ns = step_ns as f64 - rows as f64 / self.rate_hz * 1e9;
-        let by_rate = SAMPLES_OFF / self.rate_hz * 1e9 + RATE_OFF * step_ns.unsigned_abs() as f64;
-        let bound = self.gap_ns.map_or(by_rate, |gap_ns| gap_ns as f64);
-        let begun_before = self.partial && (0..=STAMP_NS_MAX).contains(&step_ns) && off_ns > 0.0;
-        let breaks = off_ns.abs() > bound && !begun_before;
+        let begun_before = self.partial && self.shared && (0..=STAMP_NS_MAX).contains(&step_ns);
+        let of_stretch = self.base.is_some_and(|(base_ns, rows)| self.is_off(time_ns.saturating_sub(base_ns), rows));
+        let breaks = of_stretch || self.is_off(step_ns, rows) && !begun_before;
         self.partial = breaks && self.shared;
+        if breaks || self.base.is_none() {
+            self.base = Some((time_ns, 0)).filter(|_| !self.partial);
+        }
         breaks
+    }
+
+    /// Whether so many rows do not take this time.
+    fn is_off(&self, passed_ns: i64, rows: u64) -> bool {
+        let off_ns = passed_ns as f64 - rows as f64 / self.rate_hz * 1e9;
+        let by_rate = SAMPLES_OFF / self.rate_hz * 1e9 + RATE_OFF * passed_ns.unsigned_abs() as f64;
+        off_ns.abs() > self.gap_ns.map_or(by_rate, |gap_ns| gap_ns as f64)
     }
 }
 
@@ -95,6 +108,25 @@ mod tests {
         let [found] = breaks(25_600.0, 1_000_000, without(10_000, 20_000))[..] else { panic!("not one break") };
         assert!((20_000..20_026).contains(&found), "{found}");
         assert_eq!(breaks(25_600.0, 1_000_000_000, without(30_000, 33_000)).len(), 1);
+    }
+
+    #[test]
+    fn single_missing_rows_and_a_wrong_rate_do_not_add_up() {
+        // Every tenth row is missing: each alone is within the bound.
+        let found = breaks(1_000.0, 1_000, (0..1_000).filter(|index| index % 10 != 9));
+        assert!(found.len() > 30, "{} breaks", found.len());
+        // Stamps of a rate of 50 Hz.
+        let mut steps = Steps::new(100.0, None);
+        let found = (0..100).filter(|row| steps.breaks(row * 20_000_000)).count();
+        assert!(found > 40, "{found} breaks");
+    }
+
+    #[test]
+    fn a_hole_behind_the_first_row_is_noticed() {
+        let mut steps = Steps::new(100.0, None);
+        assert_eq!([0, 500, 510, 520].map(|ms| steps.breaks(ms * 1_000_000)), [false, true, false, false]);
+        steps.reset();
+        assert_eq!([0, 500, 510].map(|ms| steps.breaks(ms * 1_000_000)), [false, true, false]);
     }
 
     #[test]

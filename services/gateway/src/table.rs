@@ -95,7 +95,7 @@ impl Table {
             Ok(next) => next,
             Err(error) => {
                 let what = broken_off(error).map_err(Error::io(self.source.path()))?;
-                output.refuse(totals, self.index, what);
+                output.refuse(totals, self.rows.lines_read(), what);
                 Next::End
             }
         };

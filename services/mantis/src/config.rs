@@ -122,7 +122,7 @@ pub struct Influxdb {
     pub bucket: String,
     /// The file that holds the API token.
     pub token_file: PathBuf,
-    /// Certificates of the authorities that the server's certificate may come from, besides those of the system.
+    /// Certificates of the authorities that the server's certificate may come from, instead of those of the system.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// Longest wait for an answer.
@@ -305,6 +305,13 @@ impl Config {
         }
         if !(1..=31_536_000).contains(&self.cache.ttl_s) || !(1_000..=100_000_000).contains(&self.cache.entries_max) {
             bail!("cache.ttl_s or cache.entries_max is out of range: use 1 to 31536000 seconds and 1000 to 100000000 entries");
+        }
+        if self
+            .influxdb
+            .as_ref()
+            .is_some_and(|influx| [&influx.url, &influx.org, &influx.bucket].iter().any(|text| text.is_empty()))
+        {
+            bail!("influxdb.url, influxdb.org or influxdb.bucket is empty: name them, or leave [influxdb] out");
         }
         if let Some(wait_s) = self.influxdb.as_ref().map(|influx| influx.timeout_s).filter(|s| !(1..=600).contains(s)) {
             bail!("influxdb.timeout_s = {wait_s} is out of range: use 1 to 600");

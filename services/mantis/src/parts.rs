@@ -146,7 +146,10 @@ pub fn sensors(config: &Config) -> Result<SensorRegistry> {
 pub fn check(config: &Config) -> Result<()> {
     decoder(config)?;
     features(config)?;
-    raw_place(config)?.reader()?;
+    // The file of an embedded store is brought up to date by its writer.
+    if let RawPlace::Influx(influx) = raw_place(config)? {
+        InfluxRawReader::new(&influx)?;
+    }
     sensors(config).map(drop)
 }
 

@@ -18,6 +18,7 @@ use tokio::{
 use super::{Reply, later, text};
 use crate::{
     broker::{Core, now_ms},
+    log,
     topics::{Refusal, Topic, Written},
     wire::frame::{FrameError, Request},
 };
@@ -43,6 +44,8 @@ pub(super) async fn produce(core: &Arc<Core>, request: Request) -> Result<Reply,
     let acks = produced.acks;
     let timeout_ms = u64::try_from(produced.timeout_ms).unwrap_or(0).min(TIMEOUT_MAX_MS);
     let appending = Arc::clone(core);
+    // Closed never; without a permit the records would wait here just as well.
+    let _unpacking = if is_packed(&produced) { core.unpacking.acquire().await.ok() } else { None };
     let appended = task::spawn_blocking(move || append(&appending, produced)).await;
     let (mut responses, undurable) = appended.map_err(|panic| FrameError::Io(std::io::Error::other(panic)))?;
     if acks == ACKS_NONE {
@@ -66,6 +69,12 @@ pub(super) async fn produce(core: &Arc<Core>, request: Request) -> Result<Reply,
         }
         request.answer(&ProduceResponse::default().with_responses(responses))
     }))
+}
+
+/// Whether records of it have to be unpacked to be looked at.
+fn is_packed(produced: &ProduceRequest) -> bool {
+    let partitions = produced.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.filter_map(|partition| partition.records.as_deref()).any(log::is_packed)
 }
 
 fn append(core: &Core, produced: ProduceRequest) -> (Vec<TopicProduceResponse>, Vec<Undurable>) {

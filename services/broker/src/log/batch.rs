@@ -286,6 +286,17 @@ pub fn intact_bytes(bytes: &[u8]) -> usize {
     intact
 }
 
+/// Whether any of the batches at the front of `bytes` is compressed.
+pub fn is_packed(mut bytes: &[u8]) -> bool {
+    while let Some(header) = BatchHeader::parse(bytes) {
+        if header.codec() != 0 {
+            return true;
+        }
+        bytes = bytes.get(header.batch_bytes..).unwrap_or_default();
+    }
+    false
+}
+
 /// Checks what a producer sent: whole v2 batches of at most `batch_bytes_max` bytes each, with right checksums, plausible
 /// counts and sequences, and records that every client can read, of at most [`UNCOMPRESSED_BYTES_MAX`] bytes. Never panics,
 /// whatever the bytes are.

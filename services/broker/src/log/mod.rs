@@ -38,7 +38,7 @@ use std::{
 };
 
 use batch::Stamp;
-pub use batch::{BatchError, BatchHeader, HEADER_BYTES, RECORDS_PER_BATCH_MAX, ValidBatches, intact_bytes, validate};
+pub use batch::{BatchError, BatchHeader, HEADER_BYTES, RECORDS_PER_BATCH_MAX, ValidBatches, intact_bytes, is_packed, validate};
 pub use compaction::{Compacted, Compaction, TABLE_BYTES_MIN};
 pub use config::{Cleanup, LogConfig, Timestamps};
 pub use epochs::EPOCHS_MAX;

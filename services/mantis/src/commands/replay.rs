@@ -134,7 +134,7 @@ fn show(account: &Account, out: &mut impl Write) -> Result<()> {
     if account.interrupted {
         writeln!(out, "interrupted   the same command goes on from here")?;
     }
-    if !read.absent_sensors.is_empty() {
+    if !read.absent_sensors.is_empty() && !account.interrupted {
         writeln!(out, "absent        no row has had a sensor called {}", read.absent_sensors.join(", "))?;
     }
     for refusal in &read.refusals {

@@ -58,6 +58,8 @@ impl Bucket {
         let at = |path, query: &[(&str, &str)]| {
             let address = || InfluxError::Address { url: config.url.clone() };
             let base = Url::parse(&config.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            // A path would be dropped by what is joined.
+            let base = base.filter(|url| url.path() == "/" && url.query().is_none());
             let mut url = base.ok_or_else(address)?.join(path).map_err(|_| address())?;
             url.query_pairs_mut().extend_pairs(query);
             Ok(url)
