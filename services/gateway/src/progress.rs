@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Recording, source::Source};
+use crate::{
+    Error, Recording,
+    source::{Source, broken_off},
+};
 
 /// Bytes at the start of a file by which it is recognised.
 const HEAD_BYTES: u64 = 64 << 10;
@@ -112,7 +115,10 @@ impl Hash {
     pub(crate) fn of_file(source: &Source) -> Result<(u64, u64), Error> {
         let bytes = source.bytes()?;
         let mut head = Vec::new();
-        source.open(Arc::default())?.take(HEAD_BYTES).read_to_end(&mut head).map_err(Error::io(source.path()))?;
+        if let Err(error) = source.open(Arc::default())?.take(HEAD_BYTES).read_to_end(&mut head) {
+            // What can be unpacked of it says as well which file it is.
+            broken_off(error).map_err(Error::io(source.path()))?;
+        }
         let mut hash = Self::default();
         hash.add(&bytes.to_le_bytes());
         hash.add(&head);
