@@ -19,8 +19,8 @@ const MB: f64 = 1e6;
 /// Source time of the first readings: 2026-01-01T00:00:00Z.
 const START_NS: i64 = 1_767_225_600_000_000_000;
 const SENSORS_PER_ASSET: usize = 100;
-/// What sensors are apart where stamps are finer than milliseconds.
-const FINE_NS: i64 = 7_000;
+/// What stamps are apart from whole milliseconds, a multiple each, where they are finer.
+const FINE_NS: i64 = 7_001;
 /// Messages of one call to the producer.
 const CALL_MESSAGES: usize = 2_000;
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
@@ -109,7 +109,7 @@ async fn feed(client: ClientConfig, sensors: usize, seconds: i64, fine_ns: i64) 
                 .zip(asset * SENSORS_PER_ASSET..sensors)
                 .map(|(name, sensor)| Reading {
                     sensor: name,
-                    time_ns: START_NS + second * 1_000_000_000 + fine_ns * (sensor as i64 % 997 + 1),
+                    time_ns: START_NS + second * 1_000_000_000 + fine_ns * ((sensor as i64 + second * 31) % 997),
                     value: 60.0 + ((second * 37 + sensor as i64) % 1_000) as f64 / 64.0,
                     quality: Quality::Good,
                     seq: None,
