@@ -168,25 +168,24 @@ exchange() {
     return "${PIPESTATUS[0]}"
 }
 
-# no_answer CODE ANSWER: tells of an exchange that brought nothing.
-no_answer() {
-    if [ -z "$2" ]; then
-        if [ "$1" -eq 124 ]; then
-            printf 'hung\tno answer within %s s' "$timeout_s"
-        else
-            printf 'wrong\tthe connection was closed without an answer'
-        fi
+# answered PORT BYTES COUNT: the answer into the caller's `answer`; where there is none, tells so and fails.
+answered() {
+    local code
+    answer=$(exchange "$@")
+    code=$?
+    [ -z "$answer" ] || return 0
+    if [ "$code" -eq 124 ]; then
+        printf 'hung\tno answer within %s s' "$timeout_s"
     else
-        return 1
+        printf 'wrong\tthe connection was closed without an answer'
     fi
+    return 1
 }
 
 # ApiVersions, version 0: the answer begins with the correlation id and error code 0.
 ask_kafka() {
-    local answer code
-    answer=$(exchange "$1" '\x00\x00\x00\x0a\x00\x12\x00\x00\x4d\x4e\x54\x53\xff\xff' 10)
-    code=$?
-    no_answer "$code" "$answer" && return
+    local answer
+    answered "$1" '\x00\x00\x00\x0a\x00\x12\x00\x00\x4d\x4e\x54\x53\xff\xff' 10 || return
     case $answer in
         ????????4d4e54530000) printf 'up\tanswers ApiVersions' ;;
         ????????4d4e5453*) printf 'sick\tApiVersions has error 0x%s' "${answer:16}" ;;
@@ -195,10 +194,8 @@ ask_kafka() {
 }
 
 ask_zookeeper() {
-    local answer code
-    answer=$(exchange "$1" 'srvr' 64)
-    code=$?
-    no_answer "$code" "$answer" && return
+    local answer
+    answered "$1" 'srvr' 64 || return
     case $(unhex "$answer") in
         "Zookeeper version"*) printf 'up\tanswers srvr' ;;
         *"not currently serving"*) printf 'sick\tit has no quorum' ;;
@@ -208,10 +205,8 @@ ask_zookeeper() {
 
 # A StartupMessage (protocol 3.0) of a user that need not exist: a server that takes clients asks for a password or says no to this one.
 ask_postgres() {
-    local answer text code
-    answer=$(exchange "$1" '\x00\x00\x00\x17\x00\x03\x00\x00user\x00mantis-h\x00\x00' 200)
-    code=$?
-    no_answer "$code" "$answer" && return
+    local answer text
+    answered "$1" '\x00\x00\x00\x17\x00\x03\x00\x00user\x00mantis-h\x00\x00' 200 || return
     text=$(unhex "$answer")
     case $text in
         R*) printf 'up\ttakes clients' ;;
@@ -226,10 +221,8 @@ ask_postgres() {
 said() { printf '%s' "$1" | tr -c 'A-Za-z0-9 ,.:"()_-' '\n' | sed -n 's/^M\(.\{6,\}\)$/\1/p' | head -n 1; }
 
 ask_redis() {
-    local answer code
-    answer=$(exchange "$1" 'PING\r\n' 64)
-    code=$?
-    no_answer "$code" "$answer" && return
+    local answer
+    answered "$1" 'PING\r\n' 64 || return
     case $(unhex "$answer") in
         +PONG*) printf 'up\tanswers PING' ;;
         -NOAUTH* | -DENIED*) printf 'up\tasks for a password' ;;

@@ -164,9 +164,10 @@ impl SensorState {
         taken
     }
 
-    /// Brings the number of samples below twice the bound of a window, before a record is taken. What can no longer change is dropped first, after its rows
-    /// were given out, so that the bound is met at the same record however records are batched; then what only late readings
-    /// could change; and only windows that are longer than the bound by themselves are folded into moments.
+    /// Brings the number of samples below twice the bound of a window, before a record is taken. What can no longer change is
+    /// dropped first, after its rows were given out, so that the bound is met at the same record however records are batched;
+    /// then what only late readings could change; and only windows that are longer than the bound by themselves are folded into
+    /// moments.
     pub(super) fn make_room(&mut self, config: &FeatureConfig, processed_ms: i64, give: impl FnMut(Feature)) {
         let is_full = |samples: &Samples| samples.len() >= config.samples_max.saturating_mul(2);
         if !is_full(&self.samples) {
