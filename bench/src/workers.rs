@@ -16,6 +16,7 @@ use mantis_stores::{
         Cache as _,
         memory::{CacheConfig, MemoryCache},
     },
+    features::FeaturePlace,
     raw::RawPlace,
 };
 use mantis_workers::cache::{ValueDecoder, Worker};
@@ -115,7 +116,7 @@ async fn cache(seconds: usize) -> Result<Vec<Figure>> {
         cluster_id: broker.cluster_id.clone(),
         cache: cache.clone(),
         raw: RawPlace::Sqlite(folder.path().join("raw.db")),
-        features: folder.path().join("features.db"),
+        features: FeaturePlace::Sqlite(folder.path().join("features.db")),
         decoder: ValueDecoder::new(DecoderConfig::default())?,
         limits: mantis_workers::cache::limits(),
         status: Arc::<Status>::default(),

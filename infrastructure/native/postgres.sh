@@ -80,6 +80,36 @@ postgres_cluster() {
     )
 }
 
+# postgres_ask NAME DATABASE: asks the statements of standard input as the server's administrator.
+postgres_ask() {
+    local name=$1 database=$2
+    # In the environment, because everyone sees arguments.
+    PGPASSWORD=$(secret "$name") chroot --userspec=postgres:postgres "$trixie" "$postgres_bin/psql" -qXAt -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "${port[$name]}" -U postgres -d "$database" >>"$state/$name/log" 2>&1 ||
+        die "$name could not be provisioned: $state/$name/log"
+}
+
+# postgres_users NAME: the database `mantis`, its owner, who migrates, and two who belong to the groups that migrations give rights to.
+postgres_users() {
+    local name=$1
+    postgres_ask "$name" postgres <<-SQL
+		SELECT format('CREATE ROLE %I', role) FROM unnest(ARRAY['mantis_owner', 'mantis_writer', 'mantis_reader', 'mantis_worker', 'mantis_viewer'])
+		    AS wanted (role) WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) \gexec
+		ALTER ROLE mantis_owner LOGIN PASSWORD '$(secret "$name-owner")';
+		ALTER ROLE mantis_worker LOGIN PASSWORD '$(secret "$name-worker")';
+		ALTER ROLE mantis_viewer LOGIN PASSWORD '$(secret "$name-viewer")';
+		GRANT mantis_writer TO mantis_worker;
+		GRANT mantis_reader TO mantis_viewer;
+		SELECT 'CREATE DATABASE mantis OWNER mantis_owner' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'mantis') \gexec
+		REVOKE TEMPORARY ON DATABASE mantis FROM PUBLIC;
+	SQL
+}
+
+postgres_provision() { postgres_users postgres; }
+timescaledb_provision() {
+    postgres_users timescaledb
+    postgres_ask timescaledb mantis <<<'CREATE EXTENSION IF NOT EXISTS timescaledb;'
+}
+
 # The pages of the server are its own: a wipe takes them too.
 postgres_wipe() { rm -rf "${trixie:?}$(postgres_data postgres)"; }
 timescaledb_wipe() { rm -rf "${trixie:?}$(postgres_data timescaledb)"; }

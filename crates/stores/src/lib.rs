@@ -7,9 +7,12 @@ mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod features;
+mod ledger;
+pub mod postgres;
 pub mod raw;
 mod readings;
 mod sqlite;
 
 pub use columns::ValueColumns;
+pub use ledger::LedgerIdentity;
 pub use readings::ReadingReader;

@@ -10,8 +10,8 @@ use mantis_schemas::{Feature, FeatureColumns, Figure, Quality, ReadingColumns, S
 use mantis_stores::{
     ReadingReader, ValueColumns,
     features::{
-        FeatureReader,
-        sqlite::{LedgerIdentity, OpenError, Retention, SqliteConfig, SqliteFeatureReader, SqliteFeatures, Trimmed},
+        FeatureReader, Retention, Trimmed,
+        sqlite::{LedgerIdentity, OpenError, SqliteConfig, SqliteFeatureReader, SqliteFeatures},
     },
     raw::sqlite::SqliteRaw,
 };

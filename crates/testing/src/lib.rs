@@ -16,6 +16,7 @@
 #![allow(clippy::print_stderr)]
 
 mod influx;
+mod postgres;
 
 use std::{
     env,
@@ -27,6 +28,7 @@ use std::{
 };
 
 pub use influx::{Bucket, ORG};
+pub use postgres::{Database, Schema, User};
 
 /// The file to which skipped tests append a line each.
 const LOG: &str = "MANTIS_SKIPPED_LOG";
@@ -72,6 +74,11 @@ impl Server {
     /// The file with a secret of the stack.
     pub fn secret_file(&self, name: &str) -> PathBuf {
         self.stack.join("secrets").join(name)
+    }
+
+    /// The certificate of the stack's own authority, which signed those of its servers.
+    pub fn authority_file(&self) -> PathBuf {
+        self.stack.join("tls/ca.crt")
     }
 }
 

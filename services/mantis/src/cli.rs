@@ -58,9 +58,24 @@ pub enum Command {
     /// Change up to where a store says that it has the log
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Make the tables of the configured database, or bring them up to date
+    Migrate(Migrate),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// Address with the user that is to own the tables: postgresql://owner@host:5432/database [default: the worker's]
+    #[arg(long)]
+    pub url: Option<String>,
+    /// File with that user's password
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub password_file: Option<PathBuf>,
+    /// Tell what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

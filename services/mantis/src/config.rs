@@ -12,6 +12,8 @@ use mantis_schemas::parse_window;
 use mantis_workers::{features::WINDOWS_MAX, sensors::Declaration};
 use serde::{Deserialize, Serialize};
 
+use crate::servers::{Influxdb, Timescaledb};
+
 const ENV_PREFIX: &str = "MANTIS__";
 const FILE: &str = "mantis.toml";
 const WINDOW_NS_MAX: i64 = 366 * 86_400 * 1_000_000_000;
@@ -35,6 +37,8 @@ pub struct Config {
     pub raw: Raw,
     /// The server that raw readings and frames go to; without it the embedded store.
     pub influxdb: Option<Influxdb>,
+    /// The server that features and slow readings go to; without it the embedded store.
+    pub timescaledb: Option<Timescaledb>,
     pub features: Features,
     pub timescale: Timescale,
     pub cache: Cache,
@@ -111,37 +115,6 @@ pub struct Raw {
     pub retention_days: Option<u32>,
 }
 
-/// The InfluxDB of raw readings and frames.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Influxdb {
-    pub url: String,
-    #[serde(default = "organisation")]
-    pub org: String,
-    #[serde(default = "bucket")]
-    pub bucket: String,
-    /// The file that holds the API token.
-    pub token_file: PathBuf,
-    /// Certificates of the authorities that the server's certificate may come from, instead of those of the system.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// Longest wait for an answer.
-    #[serde(default = "answer_wait_s")]
-    pub timeout_s: u64,
-}
-
-fn organisation() -> String {
-    "mantis".to_owned()
-}
-
-fn bucket() -> String {
-    "raw".to_owned()
-}
-
-fn answer_wait_s() -> u64 {
-    30
-}
-
 /// The features worker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -160,7 +133,7 @@ pub struct Features {
     pub snapshot_s: u64,
 }
 
-/// The timescale worker and its embedded store.
+/// The timescale worker and its store.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timescale {
@@ -197,6 +170,7 @@ impl Default for Config {
             schemas: Vec::new(),
             raw: Raw::default(),
             influxdb: None,
+            timescaledb: None,
             features: Features::default(),
             timescale: Timescale::default(),
             cache: Cache::default(),
@@ -277,8 +251,10 @@ impl Config {
             schema.file = folder.join(&schema.file);
         }
         if let Some(influx) = &mut config.influxdb {
-            influx.token_file = folder.join(&influx.token_file);
-            influx.ca_file = influx.ca_file.as_ref().map(|file| folder.join(file));
+            influx.resolve(folder);
+        }
+        if let Some(timescale) = &mut config.timescaledb {
+            timescale.resolve(folder);
         }
         config.check()?;
         Ok(config)
@@ -306,16 +282,8 @@ impl Config {
         if !(1..=31_536_000).contains(&self.cache.ttl_s) || !(1_000..=100_000_000).contains(&self.cache.entries_max) {
             bail!("cache.ttl_s or cache.entries_max is out of range: use 1 to 31536000 seconds and 1000 to 100000000 entries");
         }
-        if self
-            .influxdb
-            .as_ref()
-            .is_some_and(|influx| [&influx.url, &influx.org, &influx.bucket].iter().any(|text| text.is_empty()))
-        {
-            bail!("influxdb.url, influxdb.org or influxdb.bucket is empty: name them, or leave [influxdb] out");
-        }
-        if let Some(wait_s) = self.influxdb.as_ref().map(|influx| influx.timeout_s).filter(|s| !(1..=600).contains(s)) {
-            bail!("influxdb.timeout_s = {wait_s} is out of range: use 1 to 600");
-        }
+        self.influxdb.as_ref().map_or(Ok(()), Influxdb::check)?;
+        self.timescaledb.as_ref().map_or(Ok(()), Timescaledb::check)?;
         if !(1..=86_400).contains(&self.archive.age_s) {
             bail!("archive.age_s = {} is out of range: use 1 to 86400", self.archive.age_s);
         }

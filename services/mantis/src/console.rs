@@ -7,15 +7,15 @@ use mantis_kafka::ClientConfig;
 use mantis_schemas::Series;
 use mantis_stores::{
     cache::memory::MemoryCache,
-    features::sqlite::SqliteFeatureReader,
-    raw::{AnyRawReader, RawPlace, sqlite::OpenError},
+    features::{AnyFeatureReader, FeaturePlace},
+    raw::{AnyRawReader, RawPlace},
 };
 use mantis_telemetry::Role;
 use mantis_workers::{features::Watch, sensors::SensorRegistry};
 
 use crate::{
     config::Config,
-    jobs, parts,
+    jobs,
     report::{PartitionReport, TopicReport, WorkerReport},
     roles::State,
 };
@@ -26,26 +26,27 @@ pub struct Plant {
     client: ClientConfig,
     names: Vec<String>,
     raw: Opened<AnyRawReader>,
-    features: Opened<SqliteFeatureReader>,
+    features: Opened<AnyFeatureReader>,
     cache: MemoryCache,
     watch: Watch,
     sensors: SensorRegistry,
 }
 
 impl Plant {
-    /// The stores of the data folder, and the workers of `state`.
-    pub fn new(config: &Config, site: &jobs::Site, state: Arc<State>, sensors: SensorRegistry, raw: RawPlace) -> Self {
-        let features = parts::features_path(config);
+    /// The stores, and the workers of `state`.
+    pub fn new(
+        config: &Config,
+        site: &jobs::Site,
+        state: Arc<State>,
+        sensors: SensorRegistry,
+        (raw, features): (RawPlace, FeaturePlace),
+    ) -> Self {
         Self {
             state,
             client: site.client.clone(),
             names: config.http.names.clone(),
             raw: Opened::new(move || raw.reader().map_err(|error| error.to_string())),
-            features: Opened::new(move || match SqliteFeatureReader::open(&features) {
-                Ok(reader) => Ok(Some(reader)),
-                Err(OpenError::Absent { .. }) => Ok(None),
-                Err(error) => Err(error.to_string()),
-            }),
+            features: Opened::new(move || features.reader().map_err(|error| error.to_string())),
             cache: site.cache.clone(),
             watch: site.features.clone(),
             sensors,
@@ -55,7 +56,7 @@ impl Plant {
 
 impl Site for Plant {
     type Raw = AnyRawReader;
-    type Features = SqliteFeatureReader;
+    type Features = AnyFeatureReader;
     type Cache = MemoryCache;
     type Letters = KafkaLetters;
 
@@ -63,7 +64,7 @@ impl Site for Plant {
         self.raw.get()
     }
 
-    fn features(&self) -> Result<Option<SqliteFeatureReader>, String> {
+    fn features(&self) -> Result<Option<AnyFeatureReader>, String> {
         self.features.get()
     }
 

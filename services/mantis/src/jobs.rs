@@ -90,7 +90,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
             let worker = timescale::Worker {
                 client,
                 cluster_id,
-                store: parts::features_path(config),
+                store: parts::feature_place(config)?,
                 keep_for: config.timescale.retention_days.map(|days| Duration::from_secs(days * 86_400)),
                 decoder: SlowDecoder::new(parts::decoder_config(config)?, sensors)?,
                 limits,
@@ -104,7 +104,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 cluster_id,
                 cache: site.cache.clone(),
                 raw: parts::raw_place(config)?,
-                features: parts::features_path(config),
+                features: parts::feature_place(config)?,
                 decoder: ValueDecoder::new(parts::decoder_config(config)?)?,
                 limits: cache::limits(),
                 status: status.clone(),

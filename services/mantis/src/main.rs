@@ -17,6 +17,7 @@ mod parts;
 mod report;
 mod roles;
 mod run_file;
+mod servers;
 mod signals;
 mod topics;
 mod up;
@@ -85,8 +86,9 @@ async fn dispatch(cli: Cli, config: Config) -> Result<Exit> {
         Command::Archive(command) => commands::archive::archive(&config, &command, json, out).await,
         Command::Export(args) => commands::export::export(&parts::raw_reader(&config)?, &args, json).await,
         Command::Ledger(cli::LedgerCommand::Reset { store, partition }) => {
-            commands::ledger::reset(&config, store, &partition, json, out)
+            commands::ledger::reset(&config, store, &partition, json, out).await
         }
+        Command::Migrate(args) => commands::migrate::migrate(&config, &args, json, out).await,
         Command::Config(cli::ConfigCommand::Check) => {
             commands::config_check::check(&config, cli.global.config.as_deref(), json, out)
         }

@@ -1,9 +1,6 @@
 //! The parts that commands are built from, made out of the configuration.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use mantis_kafka::ClientConfig;
@@ -12,12 +9,8 @@ use mantis_schemas::{AcceptedTimes, DecoderConfig, RegisteredSchema, parse_windo
 use mantis_stores::{
     archive::folder::FolderArchive,
     cache::memory::{CacheConfig, MemoryCache},
-    features::sqlite::SqliteFeatureReader,
-    raw::{
-        AnyRawReader, RawPlace,
-        influx::{InfluxConfig, InfluxRawReader},
-        sqlite::SqliteRawReader,
-    },
+    features::{AnyFeatureReader, FeaturePlace, timescale::TimescaleReader},
+    raw::{AnyRawReader, RawPlace, influx::InfluxRawReader, sqlite::SqliteRawReader},
 };
 use mantis_workers::{
     features::FeatureConfig,
@@ -38,13 +31,10 @@ pub fn raw_path(config: &Config) -> PathBuf {
 
 /// Where raw readings and frames are.
 pub fn raw_place(config: &Config) -> Result<RawPlace> {
-    let Some(influx) = &config.influxdb else { return Ok(RawPlace::Sqlite(raw_path(config))) };
-    let read = |file: &Path, what| std::fs::read(file).with_context(|| format!("cannot read {}, {what}", file.display()));
-    let token = read(&influx.token_file, "the file with the token (influxdb.token_file)")?;
-    let token = String::from_utf8(token).context("influxdb.token_file is not text")?;
-    let authorities_pem = influx.ca_file.as_deref().map(|file| read(file, "the certificates of influxdb.ca_file")).transpose()?;
-    let place = InfluxConfig::new(&influx.url, &influx.org, &influx.bucket, token.trim());
-    Ok(RawPlace::Influx(InfluxConfig { authorities_pem, timeout: Duration::from_secs(influx.timeout_s), ..place }))
+    Ok(match &config.influxdb {
+        Some(influx) => RawPlace::Influx(influx.connection()?),
+        None => RawPlace::Sqlite(raw_path(config)),
+    })
 }
 
 /// The raw store, to be read.
@@ -83,9 +73,17 @@ pub fn features_path(config: &Config) -> PathBuf {
     config.data_dir.join("features.db")
 }
 
-/// The embedded feature store, to be read.
-pub fn features_reader(config: &Config) -> Result<SqliteFeatureReader> {
-    Ok(SqliteFeatureReader::open(features_path(config))?)
+/// Where features and slow readings are.
+pub fn feature_place(config: &Config) -> Result<FeaturePlace> {
+    Ok(match &config.timescaledb {
+        Some(timescale) => FeaturePlace::Timescale(timescale.connection()?),
+        None => FeaturePlace::Sqlite(features_path(config)),
+    })
+}
+
+/// The feature store, to be read.
+pub fn features_reader(config: &Config) -> Result<AnyFeatureReader> {
+    Ok(feature_place(config)?.open()?)
 }
 
 /// Where the embedded archive lies.
@@ -149,6 +147,9 @@ pub fn check(config: &Config) -> Result<()> {
     // The file of an embedded store is brought up to date by its writer.
     if let RawPlace::Influx(influx) = raw_place(config)? {
         InfluxRawReader::new(&influx)?;
+    }
+    if let FeaturePlace::Timescale(timescale) = feature_place(config)? {
+        TimescaleReader::new(&timescale)?;
     }
     sensors(config).map(drop)
 }

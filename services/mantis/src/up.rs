@@ -51,8 +51,8 @@ pub async fn up(mut config: Config, args: cli::Up, as_json: bool) -> Result<Exit
     let client = parts::client(&config, &running.brokers)?;
     topics::ensure(&Admin::new(&client)?, config.broker.partitions).await?;
     let site = Site::new(&config, client.clone(), cluster_id, Some(room));
-    let (sensors, raw) = (parts::sensors(&config)?, parts::raw_place(&config)?);
-    let console = |state| mantis_console::routes(Arc::new(Plant::new(&config, &site, state, sensors, raw)));
+    let (sensors, stores) = (parts::sensors(&config)?, (parts::raw_place(&config)?, parts::feature_place(&config)?));
+    let console = |state| mantis_console::routes(Arc::new(Plant::new(&config, &site, state, sensors, stores)));
     let roles = Roles::start(&site, jobs::all(&config, &site)?, pages, console, &stop_roles)?;
     held.publish(&running)?;
     tracing::info!(brokers = %running.brokers, http = %running.http, data_dir = %config.data_dir.display(), "up");

@@ -9,7 +9,11 @@ use std::{
 
 use mantis_kafka::{ClientConfig, Consumer, ConsumerConfig, DeadLetterProducer};
 use mantis_pipeline::{Decoder, Fault, Limits, Shutdown, Sink, Status, Stopped};
-use mantis_stores::raw::{RawOpenError, influx::InfluxError, sqlite::OpenError};
+use mantis_stores::{
+    features::FeatureOpenError,
+    postgres::PostgresError,
+    raw::{RawOpenError, influx::InfluxError, sqlite::OpenError},
+};
 use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
@@ -24,6 +28,12 @@ pub enum WorkerError {
     /// The raw store could not be opened.
     #[error(transparent)]
     Raw(#[from] RawOpenError),
+    /// The feature store could not be opened.
+    #[error(transparent)]
+    Features(#[from] FeatureOpenError),
+    /// PostgreSQL cannot be reached as configured.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
     /// InfluxDB cannot be reached as configured.
     #[error(transparent)]
     Influx(#[from] InfluxError),

@@ -12,6 +12,7 @@ use mantis_stores::{
         Cache,
         memory::{CacheConfig, MemoryCache},
     },
+    features::FeaturePlace,
     raw::RawPlace,
 };
 use mantis_workers::{
@@ -28,7 +29,7 @@ fn start(broker: &TestBroker, cache: &MemoryCache) -> Running<Result<(), WorkerE
         cluster_id: broker.cluster_id.clone(),
         cache: cache.clone(),
         raw: RawPlace::Sqlite(broker.dir.path().join("raw.db")),
-        features: broker.dir.path().join("features.db"),
+        features: FeaturePlace::Sqlite(broker.dir.path().join("features.db")),
         decoder: ValueDecoder::new(DecoderConfig::default()).unwrap(),
         limits: limits(),
         status: status(),
@@ -50,7 +51,7 @@ async fn store_all(broker: &TestBroker) {
     let features = timescale::Worker {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
-        store: broker.dir.path().join("features.db"),
+        store: FeaturePlace::Sqlite(broker.dir.path().join("features.db")),
         keep_for: None,
         decoder: SlowDecoder::new(DecoderConfig::default(), SensorRegistry::default()).unwrap(),
         limits: limits(),

@@ -11,7 +11,7 @@ use common::{Running, TIME_NS, TestBroker, feature, limits, status};
 use mantis_schemas::{DecoderConfig, Series, topics};
 use mantis_stores::{
     ReadingReader,
-    features::{FeatureReader, sqlite::SqliteFeatureReader},
+    features::{FeaturePlace, FeatureReader, sqlite::SqliteFeatureReader},
 };
 use mantis_workers::{
     WorkerError,
@@ -32,7 +32,7 @@ fn start(broker: &TestBroker) -> Running<Result<(), WorkerError>> {
     let worker = Worker {
         client: broker.client.clone(),
         cluster_id: broker.cluster_id.clone(),
-        store: store(broker),
+        store: FeaturePlace::Sqlite(store(broker)),
         keep_for: None,
         decoder: SlowDecoder::new(DecoderConfig::default(), sensors).unwrap(),
         limits: limits(),

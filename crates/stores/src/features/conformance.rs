@@ -30,6 +30,10 @@ pub trait Engine: Send + Sync + 'static {
     /// It tells new rows from duplicates and conflicts, and keeps the arrival of the first.
     const COUNTS: bool;
 
+    /// Why its server is not here, if it needs one: the tests are then noted as skipped.
+    fn absent() -> Option<String> {
+        None
+    }
     /// A new, empty place for a store: a folder, a schema.
     fn place() -> Self::Place;
     /// Opens the store at a place for writing as group `timescale`, whether it is new or not.
@@ -71,12 +75,20 @@ macro_rules! feature_conformance {
         );
         #[tokio::test]
         async fn everything_acknowledged_is_there_after_kill_9() {
+            if let Some(why) = <$engine as $crate::features::conformance::Engine>::absent() {
+                return mantis_testing::skipped(&why);
+            }
             let test = concat!(module_path!(), "::everything_acknowledged_is_there_after_kill_9");
             $crate::features::conformance::everything_acknowledged_is_there_after_kill_9::<$engine>(test).await;
         }
     };
     (@cases $engine:ty: $($case:ident)*) => {
-        $(#[tokio::test] async fn $case() { $crate::features::conformance::$case::<$engine>().await; })*
+        $(#[tokio::test] async fn $case() {
+            if let Some(why) = <$engine as $crate::features::conformance::Engine>::absent() {
+                return mantis_testing::skipped(&why);
+            }
+            $crate::features::conformance::$case::<$engine>().await;
+        })*
     };
 }
 

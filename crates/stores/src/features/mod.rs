@@ -10,9 +10,12 @@
 //! Rejected are: times outside of -9223372036854775806..=9223372036854775806 ns, a coverage that is not finite, counts that
 //! are negative or whose sum is beyond 64 bits, and extras that are not a JSON object of numbers.
 
+mod any;
+mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod sqlite;
+pub mod timescale;
 
 use std::{future::Future, ops::Range};
 
@@ -20,6 +23,8 @@ use mantis_pipeline::Fault;
 use mantis_schemas::{Feature, Series};
 
 use crate::ReadingReader;
+
+pub use any::{AnyFeatureReader, FeatureOpenError, FeaturePlace};
 
 /// Reads a feature store: for queries, for the filling of a cache, for audits and tests. Pages and times are those
 /// of [`ReadingReader`].
@@ -46,4 +51,20 @@ pub trait FeatureReader: ReadingReader {
         after: Option<(&Series, i64)>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Series, Feature)>, Fault>> + Send;
+}
+
+/// What to keep. Without a bound everything is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Windows and frames that start before this time, and readings of before it, are deleted; ns since the epoch.
+    pub from_ns: Option<i64>,
+}
+
+/// What was deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Features.
+    pub features: usize,
+    /// Readings.
+    pub readings: usize,
 }

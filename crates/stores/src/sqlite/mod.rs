@@ -18,7 +18,8 @@ mod series;
 pub(crate) mod tables;
 mod writer;
 
-pub use config::{LedgerIdentity, SqliteConfig};
+pub use crate::LedgerIdentity;
+pub use config::SqliteConfig;
 pub(crate) use ledger::forget;
 pub(crate) use open::FileKind;
 pub use open::OpenError;

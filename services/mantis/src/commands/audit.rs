@@ -75,7 +75,7 @@ impl AuditStore {
     fn is_here(self, config: &Config) -> bool {
         match self {
             Self::Raw => config.influxdb.is_some() || parts::raw_path(config).exists(),
-            Self::Features | Self::Timescale => parts::features_path(config).exists(),
+            Self::Features | Self::Timescale => config.timescaledb.is_some() || parts::features_path(config).exists(),
             Self::Archive => parts::archive_path(config).exists(),
         }
     }

@@ -4,7 +4,10 @@ use std::io::Write;
 
 use anyhow::{Context, Result, anyhow};
 use mantis_pipeline::TopicPartition;
-use mantis_stores::{features, raw};
+use mantis_stores::{
+    features::{self, FeaturePlace},
+    raw,
+};
 use serde_json::json;
 
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
 
 /// Forgets the position of a partition in a store of the data folder, which nobody may be writing to; exit code 3 if there is
 /// none.
-pub fn reset(config: &Config, store: LedgerStore, partition: &str, as_json: bool, out: &mut impl Write) -> Result<Exit> {
+pub async fn reset(config: &Config, store: LedgerStore, partition: &str, as_json: bool, out: &mut impl Write) -> Result<Exit> {
     let place = place(partition).map_err(Usage)?;
     if store == LedgerStore::Raw && config.influxdb.is_some() {
         return Err(
@@ -27,7 +30,10 @@ pub fn reset(config: &Config, store: LedgerStore, partition: &str, as_json: bool
     let _held = Held::take(&config.data_dir)?;
     let forgotten = match store {
         LedgerStore::Raw => raw::sqlite::forget_position(&parts::raw_path(config), &place)?,
-        LedgerStore::Timescale => features::sqlite::forget_position(&parts::features_path(config), &place)?,
+        LedgerStore::Timescale => match parts::feature_place(config)? {
+            FeaturePlace::Sqlite(path) => features::sqlite::forget_position(&path, &place)?,
+            FeaturePlace::Timescale(config) => features::timescale::forget_position(&config, &place).await?,
+        },
     };
     if as_json {
         output::json_line(out, &json!({ "partition": partition, "forgotten": forgotten }))?;

@@ -6,6 +6,7 @@ pub mod config_check;
 pub mod dlq;
 pub mod export;
 pub mod ledger;
+pub mod migrate;
 pub mod query;
 pub mod replay;
 pub mod sensors;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mantis_schemas::{Feature, Figure};
+use mantis_testing::{Schema, User};
 use serde_json::Value;
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
         recordings::{csv, replays},
         run,
     },
-    stored::{READINGS_SKAB, Rows, features, wait_for},
+    stored::{READINGS_SKAB, Rows, behind, features, wait_for},
 };
 
 const S: i64 = 1_000_000_000;
@@ -39,20 +40,89 @@ fn stored_features_of_the_recordings_agree_with_the_truth() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("mantis.toml"), SETTINGS).unwrap();
     let mut up = Up::start(folder.path(), &[]);
-    for (mapping, recording) in replays(&data) {
-        run(folder.path(), &["replay", "--mapping", mapping.to_str().unwrap(), recording.to_str().unwrap()], 0);
-    }
-    replay_whole_records(folder.path(), &data);
+    replay_all(folder.path(), &data);
     wait_for(&mut up, READINGS);
-    let rows = features(folder.path());
-    skab_minutes(&rows, &data, "valve1_0");
-    skab_minutes(&rows, &data, "other_13");
-    pdm_days(&rows, &data);
-    cwru_frames(&rows, &data);
-    cwru_lines(&rows, &data);
-    cwru_defects(&rows, &data);
-    femto_frames(&rows, &data);
+    agree_with_the_truth(&features(folder.path()), &data);
     up.stop();
+}
+
+#[test]
+fn features_in_timescaledb_agree_with_the_truth_as_psql_reads_them() {
+    let Some(data) = mantis_testing::recordings() else { return };
+    let schema = match Schema::new("timescaledb") {
+        Ok(schema) => schema,
+        Err(why) => return mantis_testing::skipped(&why),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let registered = "[[sensors]]\nasset = \"skab-*\"\nsensor = \"*\"\nrate_hz = 1\n";
+    std::fs::write(folder.path().join("mantis.toml"), format!("{}{SETTINGS}{registered}", schema.settings())).unwrap();
+    let (owner, password) = (schema.database().url(User::Owner), schema.database().password_file(User::Owner));
+    run(folder.path(), &["migrate", "--url", &owner, "--password-file", password.to_str().unwrap()], 0);
+    let mut up = Up::start(folder.path(), &[]);
+    replay_all(folder.path(), &data);
+    up.wait_until("every reading in its windows", |up| {
+        let status = up.status();
+        let done = ["features", "timescale"].iter().all(|worker| behind(&status, worker) == Some(0));
+        let held = "SELECT coalesce(sum(count + bad), 0) FROM features WHERE window_ns > 0 GROUP BY window_ns";
+        done && schema.run(held).unwrap().lines().all(|held| held == READINGS.to_string())
+    });
+    agree_with_the_truth(&by_psql(&schema), &data);
+    let readings =
+        "SELECT count(*), sum(value), min(time_ns) FROM readings_by_name WHERE asset = 'skab-valve1-0' AND sensor = 'Pressure'";
+    let truth = csv(&data.join("truth/skab_sensor_stats.csv"));
+    let truth = truth.iter().find(|row| row["file"] == "valve1/0.csv" && row["sensor"] == "Pressure").unwrap();
+    let found = schema.run(readings).unwrap();
+    let found: Vec<&str> = found.split('|').collect();
+    assert_eq!(found[0], truth["count"]);
+    let mean = found[1].parse::<f64>().unwrap() / found[0].parse::<f64>().unwrap();
+    assert!((mean - number(truth, "mean")).abs() <= 1e-9 * number(truth, "mean").abs(), "{mean}");
+    run(folder.path(), &["audit", "features", "--wait", "60"], 0);
+    run(folder.path(), &["audit", "timescale", "--wait", "60"], 0);
+    assert!(!folder.path().join("features.db").exists(), "nothing goes into the embedded store");
+    up.stop();
+}
+
+/// All features as PostgreSQL's own client prints them.
+fn by_psql(schema: &Schema) -> Rows {
+    let figures: Vec<String> = Figure::ALL.iter().map(|figure| format!("\"{}\"", figure.name())).collect();
+    let select = format!(
+        "SELECT asset, sensor, window_ns, start_ns, end_ns, count, exact, extras, {} FROM features JOIN series ON id = series",
+        figures.join(", ")
+    );
+    let found = schema.run(&select).unwrap();
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split('|').collect();
+        let whole = |field: usize| fields[field].parse::<i64>().unwrap();
+        let mut row = Feature {
+            window_ns: whole(2),
+            start_ns: whole(3),
+            end_ns: whole(4),
+            count: whole(5),
+            exact: fields[6] == "t",
+            extras: fields[7].into(),
+            ..Feature::default()
+        };
+        Figure::ALL.into_iter().for_each(|figure| row.figures.set(figure, fields[8 + figure as usize].parse().ok()));
+        ((fields[0].to_owned(), fields[1].to_owned(), row.window_ns, row.start_ns), row)
+    };
+    found.lines().map(row).collect()
+}
+
+fn replay_all(folder: &Path, data: &Path) {
+    for (mapping, recording) in replays(data) {
+        run(folder, &["replay", "--mapping", mapping.to_str().unwrap(), recording.to_str().unwrap()], 0);
+    }
+    replay_whole_records(folder, data);
+}
+
+fn agree_with_the_truth(rows: &Rows, data: &Path) {
+    skab_minutes(rows, data, "valve1_0");
+    skab_minutes(rows, data, "other_13");
+    pdm_days(rows, data);
+    cwru_frames(rows, data);
+    cwru_lines(rows, data);
+    cwru_defects(rows, data);
+    femto_frames(rows, data);
 }
 
 fn number(row: &Row, column: &str) -> f64 {

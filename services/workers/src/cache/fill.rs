@@ -1,13 +1,13 @@
 //! Fills a cache from the stores.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use mantis_pipeline::{Fault, TopicPartition};
 use mantis_schemas::topics;
 use mantis_stores::{
     ReadingReader,
     cache::memory::MemoryCache,
-    features::{FeatureReader, sqlite::SqliteFeatureReader},
+    features::{AnyFeatureReader, FeatureOpenError, FeaturePlace, FeatureReader},
     raw::{AnyRawReader, RawOpenError, RawPlace, RawReader, sqlite::OpenError},
 };
 
@@ -21,7 +21,7 @@ const PAGE_ROWS: usize = 1_000;
 pub(super) async fn from_stores(
     cache: &MemoryCache,
     raw_store: &RawPlace,
-    feature_store: &Path,
+    feature_store: &FeaturePlace,
     cluster_id: &str,
 ) -> Result<HashMap<TopicPartition, i64>, WorkerError> {
     let mut positions = HashMap::new();
@@ -34,16 +34,16 @@ pub(super) async fn from_stores(
             let ledger = store.ledger(cluster_id, raw::GROUP).await?;
             readings(cache, &store).await.map(|()| ledger)
         };
-        match (filled.await, &store) {
-            (Ok(ledger), _) => note(ledger, topics::READINGS),
-            // A server that is away must not keep the cache from what comes.
-            (Err(fault), AnyRawReader::Influx(_)) => tracing::warn!(%fault, "the cache is not filled from the raw store"),
-            (Err(fault), AnyRawReader::Sqlite(_)) => return Err(fault.into()),
-        }
+        let is_server = matches!(store, AnyRawReader::Influx(_));
+        note(unless_away(filled.await, is_server)?, topics::READINGS);
     }
-    if let Some(store) = there(SqliteFeatureReader::open(feature_store))? {
-        note(store.ledger(cluster_id, timescale::GROUP).await?, topics::FEATURES);
-        features(cache, &store).await?;
+    if let Some(store) = feature_reader(feature_store)? {
+        let filled = async {
+            let ledger = store.ledger(cluster_id, timescale::GROUP).await?;
+            features(cache, &store).await.map(|()| ledger)
+        };
+        let is_server = matches!(store, AnyFeatureReader::Timescale(_));
+        note(unless_away(filled.await, is_server)?, topics::FEATURES);
     }
     Ok(positions)
 }
@@ -66,6 +66,24 @@ async fn features(cache: &MemoryCache, store: &impl FeatureReader) -> Result<(),
         let Some((series, last)) = page.last() else { return Ok(()) };
         after = Some((series.clone(), last.window_ns));
         cache.seed_features(page);
+    }
+}
+
+/// A server that is away must not keep the cache from what comes.
+fn unless_away<T: Default>(filled: Result<T, Fault>, is_server: bool) -> Result<T, Fault> {
+    match filled {
+        Err(fault) if is_server => {
+            tracing::warn!(%fault, "the cache is not filled from this store");
+            Ok(T::default())
+        }
+        filled => filled,
+    }
+}
+
+fn feature_reader(place: &FeaturePlace) -> Result<Option<AnyFeatureReader>, WorkerError> {
+    match place.open() {
+        Err(FeatureOpenError::Sqlite(error)) => Ok(there(Err(error))?),
+        opened => Ok(Some(opened?)),
     }
 }
 

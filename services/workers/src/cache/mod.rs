@@ -2,12 +2,12 @@
 
 mod fill;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use mantis_kafka::ClientConfig;
 use mantis_pipeline::{Limits, Shutdown, Status};
 use mantis_schemas::topics;
-use mantis_stores::{cache::memory::MemoryCache, raw::RawPlace};
+use mantis_stores::{cache::memory::MemoryCache, features::FeaturePlace, raw::RawPlace};
 
 pub use crate::decode::ValueDecoder;
 use crate::{WorkerError, road::Road};
@@ -34,7 +34,7 @@ pub struct Worker {
     /// The raw store that the cache is filled from at the start, if it is there.
     pub raw: RawPlace,
     /// The feature store that the cache is filled from at the start, if it is there.
-    pub features: PathBuf,
+    pub features: FeaturePlace,
     /// Turns records into rows.
     pub decoder: ValueDecoder,
     /// The road's bounds.

@@ -8,14 +8,12 @@
 //! Idempotency key of features: (asset, sensor, length of the window, start), the greater rank wins; of readings: (asset,
 //! sensor, source time), the last by offset wins.
 
-mod encode;
 mod read;
 mod retention;
 mod schema;
 mod write;
 
 pub use read::SqliteFeatureReader;
-pub use retention::{Retention, Trimmed};
 use schema::KIND;
 pub use write::SqliteFeatures;
 

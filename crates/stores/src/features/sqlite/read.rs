@@ -6,10 +6,10 @@ use mantis_pipeline::Fault;
 use mantis_schemas::{Feature, Figure, Figures, Series};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-use super::{KIND, OpenError, encode};
+use super::{KIND, OpenError};
 use crate::{
     ReadingReader,
-    features::FeatureReader,
+    features::{FeatureReader, columns},
     raw::StoredReading,
     sqlite::{SqliteReader, limit_of, readings, series_id},
 };
@@ -166,14 +166,14 @@ impl<'a> Newest<'a> {
 }
 
 fn select(of: &str) -> String {
-    format!("SELECT {} FROM features WHERE {of}", encode::columns().collect::<Vec<_>>().join(", "))
+    format!("SELECT {} FROM features WHERE {of}", columns::columns().collect::<Vec<_>>().join(", "))
 }
 
-/// A feature from [`encode::columns`].
+/// A feature from [`columns::columns`].
 fn feature(row: &Row<'_>) -> rusqlite::Result<Feature> {
     let mut figures = Figures::default();
     for figure in Figure::ALL {
-        figures.set(figure, row.get(encode::COLUMNS.len() + figure as usize)?);
+        figures.set(figure, row.get(columns::COLUMNS.len() + figure as usize)?);
     }
     Ok(Feature {
         window_ns: row.get(0)?,

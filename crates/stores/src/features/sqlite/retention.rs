@@ -3,26 +3,13 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::read::Windows;
-use crate::sqlite::{WriteError, retained};
+use crate::{
+    features::{Retention, Trimmed},
+    sqlite::{WriteError, retained},
+};
 
 /// Rows that one transaction deletes at most, so that writes go on in between.
 const TRIM_ROWS_MAX: usize = 10_000;
-
-/// What to keep. Without a bound everything is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// Windows and frames that start before this time, and readings of before it, are deleted; ns since the epoch.
-    pub from_ns: Option<i64>,
-}
-
-/// What was deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trimmed {
-    /// Features.
-    pub features: usize,
-    /// Readings.
-    pub readings: usize,
-}
 
 /// One transaction's worth; nothing when all is done. The record of where the store begins moves with the first rows and
 /// never goes back.

@@ -6,9 +6,10 @@ use mantis_pipeline::{Assigned, Fault, Moved, Outcome, Part, Sink, Span, Start};
 use mantis_schemas::{Feature, FeatureColumns, SeriesTable};
 use rusqlite::Statement;
 
-use super::{KIND, LedgerIdentity, OpenError, Retention, SqliteConfig, Trimmed, encode, retention};
+use super::{KIND, LedgerIdentity, OpenError, SqliteConfig, retention};
 use crate::{
     ValueColumns,
+    features::{Retention, Trimmed, columns},
     sqlite::{RowWriter, SqliteWriter, WriteError, readings},
 };
 
@@ -82,13 +83,13 @@ impl Sink for SqliteFeatures {
 fn write_features(writer: &mut RowWriter<'_>, features: &FeatureColumns, offset: usize) -> Result<(), WriteError> {
     let mut order = Vec::with_capacity(features.len());
     for (row, feature) in features.rows.iter().enumerate() {
-        match encode::refuse(feature) {
+        match columns::refuse(feature) {
             Some(reason) => writer.tally.rejected.push((offset + row, reason)),
             None => order.push((features.series[row], feature)),
         }
     }
     order.sort_by_key(|(series, feature)| (*series, feature.window_ns, feature.start_ns));
-    let mut upsert = writer.transaction.prepare(&encode::upsert())?;
+    let mut upsert = writer.transaction.prepare(&upsert())?;
     for (series, feature) in order {
         let series = writer.ids.get(series)?;
         match store(&mut upsert, series, feature)? {
@@ -118,4 +119,34 @@ fn store(upsert: &mut Statement<'_>, series: i64, feature: &Feature) -> rusqlite
         upsert.raw_bind_parameter(next(), value)?;
     }
     upsert.raw_execute()
+}
+
+/// The statement that stores a feature: ?1 is the series, then come [`columns::columns`]. Changes nothing unless the row is new or
+/// ranks above the one that is there.
+fn upsert() -> String {
+    let names: Vec<String> = columns::columns().collect();
+    let parameters: Vec<String> = (1..=names.len() + 1).map(|number| format!("?{number}")).collect();
+    format!(
+        "INSERT INTO features (series, {}) VALUES ({}) ON CONFLICT DO UPDATE SET {} WHERE ({}) > ({})",
+        names.join(", "),
+        parameters.join(", "),
+        columns::replaced(),
+        columns::rank("excluded"),
+        columns::rank("features"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::upsert;
+
+    #[test]
+    fn a_feature_is_replaced_by_one_of_higher_rank_only() {
+        let sql = upsert();
+        assert!(sql.starts_with("INSERT INTO features (series, \"window_ns\", \"start_ns\", "), "{sql}");
+        assert!(sql.contains("DO UPDATE SET \"end_ns\" = excluded.\"end_ns\", "), "{sql}");
+        let rank = "(excluded.version, excluded.count + excluded.bad, excluded.revision, NOT excluded.provisional) > \
+                    (features.version, features.count + features.bad, features.revision, NOT features.provisional)";
+        assert!(sql.ends_with(rank), "{sql}");
+    }
 }

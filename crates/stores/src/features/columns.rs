@@ -8,7 +8,7 @@ use mantis_schemas::{Feature, Figure};
 use crate::codes::refuse_time;
 
 /// The columns between the series and the figures, in order of [`Feature`]'s fields.
-pub(super) const COLUMNS: [&str; 13] = [
+pub(crate) const COLUMNS: [&str; 13] = [
     "window_ns",
     "start_ns",
     "end_ns",
@@ -29,7 +29,7 @@ const IDENTITY_COLUMNS: usize = 2;
 const RANK: [&str; 4] = ["{}.version", "{}.count + {}.bad", "{}.revision", "NOT {}.provisional"];
 
 /// Why a feature cannot be stored, if so.
-pub(super) fn refuse(feature: &Feature) -> Option<Reason> {
+pub(crate) fn refuse(feature: &Feature) -> Option<Reason> {
     if let Some(reason) = refuse_time(feature.start_ns).or_else(|| refuse_time(feature.end_ns)) {
         return Some(reason);
     }
@@ -46,25 +46,19 @@ pub(super) fn refuse(feature: &Feature) -> Option<Reason> {
 }
 
 /// All columns behind the series, as SQL names.
-pub(super) fn columns() -> impl Iterator<Item = String> {
+pub(crate) fn columns() -> impl Iterator<Item = String> {
     COLUMNS.into_iter().chain(Figure::ALL.map(Figure::name)).map(|name| format!("\"{name}\""))
 }
 
-/// The statement that stores a feature: ?1 is the series, then come [`columns`]. Changes nothing unless the row is new or
-/// ranks above the one that is there.
-pub(super) fn upsert() -> String {
-    let names: Vec<String> = columns().collect();
-    let parameters: Vec<String> = (1..=names.len() + 1).map(|number| format!("?{number}")).collect();
-    let replaced: Vec<String> = names.iter().skip(IDENTITY_COLUMNS).map(|name| format!("{name} = excluded.{name}")).collect();
-    let rank = |of: &str| RANK.map(|part| part.replace("{}", of)).join(", ");
-    format!(
-        "INSERT INTO features (series, {}) VALUES ({}) ON CONFLICT DO UPDATE SET {} WHERE ({}) > ({})",
-        names.join(", "),
-        parameters.join(", "),
-        replaced.join(", "),
-        rank("excluded"),
-        rank("features"),
-    )
+/// What an upsert sets: all but the identity, from `excluded`.
+pub(crate) fn replaced() -> String {
+    let replaced = columns().skip(IDENTITY_COLUMNS).map(|name| format!("{name} = excluded.{name}"));
+    replaced.collect::<Vec<_>>().join(", ")
+}
+
+/// The rank of the row of a table, as the fields of a row value.
+pub(crate) fn rank(of: &str) -> String {
+    RANK.map(|part| part.replace("{}", of)).join(", ")
 }
 
 #[cfg(test)]
@@ -84,15 +78,5 @@ mod tests {
         for extras in ["{", "[]", "1", r#"{"zone":"B"}"#, r#"{"zone":null}"#, r#"{"a":1e999}"#] {
             assert_eq!(refused(Feature { extras: extras.into(), ..good.clone() }), Some("bad-extras"), "{extras}");
         }
-    }
-
-    #[test]
-    fn a_feature_is_replaced_by_one_of_higher_rank_only() {
-        let sql = upsert();
-        assert!(sql.starts_with("INSERT INTO features (series, \"window_ns\", \"start_ns\", "), "{sql}");
-        assert!(sql.contains("DO UPDATE SET \"end_ns\" = excluded.\"end_ns\", "), "{sql}");
-        let rank = "(excluded.version, excluded.count + excluded.bad, excluded.revision, NOT excluded.provisional) > \
-                    (features.version, features.count + features.bad, features.revision, NOT features.provisional)";
-        assert!(sql.ends_with(rank), "{sql}");
     }
 }
