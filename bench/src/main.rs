@@ -11,9 +11,11 @@ mod embedded;
 mod features;
 mod figures;
 mod idle;
+mod influx;
 mod process;
 mod raw_loop;
 mod road;
+mod timescale;
 mod up;
 mod workers;
 mod workload;
@@ -56,6 +58,8 @@ enum What {
     Workers(workers::Args),
     /// `mantis worker features` with many sensors: memory, and time to ready after kill -9
     Features(features::Args),
+    /// What the sinks bring into the servers of `scripts/stack`, beside what the servers take
+    Servers,
     /// Bytes of a reading in the archive
     Archive(archive::Args),
 }
@@ -97,6 +101,11 @@ fn main() -> Result<()> {
         What::Idle(args) => runtime.block_on(idle::run(&args))?,
         What::Workers(args) => runtime.block_on(workers::run(&args))?,
         What::Features(args) => runtime.block_on(features::run(&args))?,
+        What::Servers => {
+            let mut figures = runtime.block_on(timescale::run())?;
+            figures.extend(runtime.block_on(influx::run())?);
+            figures
+        }
         What::Archive(args) => archive::run(&args)?,
     };
     table(&figures, &mut io::stdout().lock())?;

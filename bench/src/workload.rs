@@ -1,13 +1,14 @@
 //! Messages as a gateway with many sensors would publish them; the same at every run.
 
-use mantis_schemas::{Quality, Reading, ReadingBatch, encode};
+use anyhow::{Context, Result};
+use mantis_schemas::{Quality, Reading, ReadingBatch, ReadingColumns, SeriesInterner, encode};
 
 /// Sensors that the messages come from, in turn.
 pub const SENSORS: usize = 1_000;
 /// Readings of a column batch.
 pub const BATCH_ROWS: usize = 50;
 /// Source time of the first readings: 2026-01-01T00:00:00Z.
-const START_NS: i64 = 1_767_225_600_000_000_000;
+pub const START_NS: i64 = 1_767_225_600_000_000_000;
 /// 40 ms between readings of a sensor: 5,000 of them end windows of a minute and fill a lateness of two.
 const STEP_NS: i64 = 40_000_000;
 
@@ -83,4 +84,22 @@ impl Messages {
         }
         (&self.asset, &self.payload)
     }
+}
+
+/// Batch `batch` of `rows` readings of all sensors in turn and in order of time, 100 ms apart, as a sink gets them.
+///
+/// # Errors
+/// `interner` has no room for all sensors.
+pub fn readings(interner: &mut SeriesInterner, batch: usize, rows: usize) -> Result<ReadingColumns> {
+    let mut columns = ReadingColumns::default();
+    for row in 0..rows {
+        let (sensor, turn) = (row % SENSORS, batch * (rows / SENSORS) + row / SENSORS);
+        let series = interner.intern(&format!("press-{:02}", sensor / 10), &format!("temperature-{}", sensor % 10));
+        columns.series.push(series.context("too many series")?);
+        columns.time_ns.push(START_NS + turn as i64 * 100_000_000);
+        columns.value.push(60.0 + (row * 37 % 1_000) as f64 / 64.0);
+        columns.quality.push(Quality::Good);
+        columns.arrival_ms.push(START_NS / 1_000_000);
+    }
+    Ok(columns)
 }

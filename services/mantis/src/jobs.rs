@@ -27,6 +27,8 @@ type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 pub struct Job {
     pub name: &'static str,
     pub group: &'static str,
+    /// Whether all members of the group write to one place.
+    pub shared: bool,
     pub status: Arc<Status>,
     pub run: Box<dyn FnOnce(CancellationToken) -> Running + Send>,
 }
@@ -71,7 +73,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 limits,
                 status: status.clone(),
             };
-            job("raw", raw::GROUP, status, |stop| worker.run(stop))
+            job("raw", raw::GROUP, config.influxdb.is_some(), status, |stop| worker.run(stop))
         }
         WorkerName::Features => {
             let worker = features::Worker {
@@ -84,7 +86,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 limits,
                 status: status.clone(),
             };
-            job("features", features::GROUP, status, |stop| worker.run(stop))
+            job("features", features::GROUP, true, status, |stop| worker.run(stop))
         }
         WorkerName::Timescale => {
             let worker = timescale::Worker {
@@ -96,7 +98,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 limits,
                 status: status.clone(),
             };
-            job("timescale", timescale::GROUP, status, |stop| worker.run(stop))
+            job("timescale", timescale::GROUP, config.timescaledb.is_some(), status, |stop| worker.run(stop))
         }
         WorkerName::Cache => {
             let worker = cache::Worker {
@@ -109,7 +111,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 limits: cache::limits(),
                 status: status.clone(),
             };
-            job("cache", cache::GROUP, status, |stop| worker.run(stop))
+            job("cache", cache::GROUP, false, status, |stop| worker.run(stop))
         }
         WorkerName::Archive => {
             let folder = parts::archive_path(config);
@@ -121,7 +123,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
                 limits,
                 status: status.clone(),
             };
-            job("archive", archive::GROUP, status, |stop| worker.run(stop))
+            job("archive", archive::GROUP, false, status, |stop| worker.run(stop))
         }
     })
 }
@@ -129,6 +131,7 @@ pub fn one(name: WorkerName, config: &Config, site: &Site) -> Result<Job> {
 fn job<F, E>(
     name: &'static str,
     group: &'static str,
+    shared: bool,
     status: Arc<Status>,
     run: impl FnOnce(CancellationToken) -> F + Send + 'static,
 ) -> Job
@@ -140,5 +143,5 @@ where
         let running = run(stop);
         Box::pin(async move { Ok(running.await?) })
     });
-    Job { name, group, status, run }
+    Job { name, group, shared, status, run }
 }

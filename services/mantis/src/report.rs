@@ -82,6 +82,8 @@ pub struct Watched {
     pub name: &'static str,
     pub group: &'static str,
     pub status: Arc<Status>,
+    /// All members of the group write to one place, so that it does not matter who has which partition.
+    shared: bool,
     /// Why the worker has ended by itself, also where it never came to its road.
     ended: OnceLock<String>,
     samples: Mutex<VecDeque<(Instant, RowsByTopic)>>,
@@ -89,8 +91,8 @@ pub struct Watched {
 
 impl Watched {
     /// Begins to watch.
-    pub fn new(name: &'static str, group: &'static str, status: Arc<Status>) -> Self {
-        Self { name, group, status, ended: OnceLock::new(), samples: Mutex::default() }
+    pub fn new(name: &'static str, group: &'static str, shared: bool, status: Arc<Status>) -> Self {
+        Self { name, group, shared, status, ended: OnceLock::new(), samples: Mutex::default() }
     }
 
     /// Notes that the worker has ended by itself.
@@ -144,16 +146,17 @@ impl Watched {
         if let Some(trouble) = snapshot.troubles.values().next() {
             return Some(format!("the {} worker is {}: {}", self.name, snapshot.state.name(), trouble.error));
         }
-        let none = || (starting || !reading).then(|| format!("the {} worker has no partitions yet", self.name));
+        // A member that others have taken everything from stands by.
+        let stands_by = self.shared && taken(&snapshot) > 0;
+        let none = || (starting || !(reading || stands_by)).then(|| format!("the {} worker has no partitions yet", self.name));
         self.displaced(&snapshot).or_else(none)
     }
 
     /// What another member of the group has taken from this worker, if anything.
     fn displaced(&self, snapshot: &Snapshot) -> Option<String> {
-        let partitions = snapshot.topics.values().flat_map(|topic| topic.partitions.values());
-        let taken = partitions.filter(|p| p.reading == mantis_pipeline::Reading::NotOwned).count();
+        let taken = taken(snapshot);
         let (name, group) = (self.name, self.group);
-        (taken > 0).then(|| {
+        (taken > 0 && !self.shared).then(|| {
             format!(
                 "another member of the group {group} has {taken} partitions of the {name} worker: what they bring goes to its store"
             )
@@ -278,6 +281,12 @@ fn show_state(state: &StateAccount, out: &mut impl Write) -> io::Result<()> {
     let newest = state.snapshots.iter().filter_map(|snapshot| Timestamp::from_millisecond(snapshot.written_ms).ok()).max();
     let kept = newest.map_or_else(|| "no snapshot yet".into(), |at| format!("newest snapshot {}", seconds(at)));
     writeln!(out, "features holds {sensors} sensors, {windows} open windows, {samples} samples: {held} of {most} MB; {kept}")
+}
+
+/// Partitions that were this worker's and are another member's now.
+fn taken(snapshot: &Snapshot) -> usize {
+    let partitions = snapshot.topics.values().flat_map(|topic| topic.partitions.values());
+    partitions.filter(|p| p.reading == mantis_pipeline::Reading::NotOwned).count()
 }
 
 fn stored(topic: &mantis_pipeline::TopicStatus) -> u64 {

@@ -51,7 +51,7 @@ impl Roles {
         more: impl FnOnce(Arc<State>) -> Router,
         stop: &CancellationToken,
     ) -> Result<Self> {
-        let watched = jobs.iter().map(|job| Watched::new(job.name, job.group, job.status.clone())).collect();
+        let watched = jobs.iter().map(|job| Watched::new(job.name, job.group, job.shared, job.status.clone())).collect();
         let state = Arc::new(State {
             watched,
             admin: Admin::new(&site.client)?,

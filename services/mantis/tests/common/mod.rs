@@ -6,7 +6,9 @@
 pub mod chromium;
 pub mod cluster;
 pub mod gateway;
+pub mod kafka;
 pub mod recordings;
+pub mod truth;
 
 use std::{
     io::{Read, Write},

@@ -7,6 +7,7 @@ mod archive;
 mod common;
 mod kills;
 mod late;
+mod servers;
 mod stored;
 mod truth;
 mod twice;

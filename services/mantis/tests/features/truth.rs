@@ -18,9 +18,9 @@ use crate::{
 const S: i64 = 1_000_000_000;
 const DAY: i64 = 86_400 * S;
 /// Those of SKAB, and the hours of 20 machines with 4 sensors.
-const READINGS: i64 = READINGS_SKAB + 43_200 * 4;
+pub const READINGS: i64 = READINGS_SKAB + 43_200 * 4;
 /// The bearing at the drive end of CWRU's motor, and the speed without load.
-const SETTINGS: &str = r#"
+pub const SETTINGS: &str = r#"
 [features]
 windows = ["10s", "1m", "1d"]
 [[sensors]]
@@ -29,6 +29,8 @@ sensor = "acceleration"
 unit = "[g]"
 bearing = { balls = 9, ball_diameter = 7.94, pitch_diameter = 39.04, shaft_rpm = 1797 }
 "#;
+/// Sensors whose readings come to the feature store too.
+pub const REGISTERED: &str = "[[sensors]]\nasset = \"skab-*\"\nsensor = \"*\"\nrate_hz = 1\n";
 /// Beyond it a line of the envelope stands out: a healthy bearing has a few.
 const DEFECT_OVER_MEDIAN: f64 = 20.0;
 
@@ -54,8 +56,7 @@ fn features_in_timescaledb_agree_with_the_truth_as_psql_reads_them() {
         Err(why) => return mantis_testing::skipped(&why),
     };
     let folder = tempfile::tempdir().unwrap();
-    let registered = "[[sensors]]\nasset = \"skab-*\"\nsensor = \"*\"\nrate_hz = 1\n";
-    std::fs::write(folder.path().join("mantis.toml"), format!("{}{SETTINGS}{registered}", schema.settings())).unwrap();
+    std::fs::write(folder.path().join("mantis.toml"), format!("{}{SETTINGS}{REGISTERED}", schema.settings())).unwrap();
     let (owner, password) = (schema.database().url(User::Owner), schema.database().password_file(User::Owner));
     run(folder.path(), &["migrate", "--url", &owner, "--password-file", password.to_str().unwrap()], 0);
     let mut up = Up::start(folder.path(), &[]);
@@ -63,10 +64,25 @@ fn features_in_timescaledb_agree_with_the_truth_as_psql_reads_them() {
     up.wait_until("every reading in its windows", |up| {
         let status = up.status();
         let done = ["features", "timescale"].iter().all(|worker| behind(&status, worker) == Some(0));
-        let held = "SELECT coalesce(sum(count + bad), 0) FROM features WHERE window_ns > 0 GROUP BY window_ns";
-        done && schema.run(held).unwrap().lines().all(|held| held == READINGS.to_string())
+        done && has_every_reading(&schema)
     });
     agree_with_the_truth(&by_psql(&schema), &data);
+    slow_readings_agree(&schema, &data);
+    run(folder.path(), &["audit", "features", "--wait", "60"], 0);
+    run(folder.path(), &["audit", "timescale", "--wait", "60"], 0);
+    assert!(!folder.path().join("features.db").exists(), "nothing goes into the embedded store");
+    up.stop();
+}
+
+/// Whether the windows of each length hold as many readings as were sent.
+pub fn has_every_reading(schema: &Schema) -> bool {
+    let held = "SELECT sum(count + bad) FROM features WHERE window_ns > 0 GROUP BY window_ns";
+    let held = schema.run(held).unwrap();
+    !held.is_empty() && held.lines().all(|held| held == READINGS.to_string())
+}
+
+/// Readings of a registered sensor, which come to TimescaleDB too.
+pub fn slow_readings_agree(schema: &Schema, data: &Path) {
     let readings =
         "SELECT count(*), sum(value), min(time_ns) FROM readings_by_name WHERE asset = 'skab-valve1-0' AND sensor = 'Pressure'";
     let truth = csv(&data.join("truth/skab_sensor_stats.csv"));
@@ -76,14 +92,10 @@ fn features_in_timescaledb_agree_with_the_truth_as_psql_reads_them() {
     assert_eq!(found[0], truth["count"]);
     let mean = found[1].parse::<f64>().unwrap() / found[0].parse::<f64>().unwrap();
     assert!((mean - number(truth, "mean")).abs() <= 1e-9 * number(truth, "mean").abs(), "{mean}");
-    run(folder.path(), &["audit", "features", "--wait", "60"], 0);
-    run(folder.path(), &["audit", "timescale", "--wait", "60"], 0);
-    assert!(!folder.path().join("features.db").exists(), "nothing goes into the embedded store");
-    up.stop();
 }
 
 /// All features as PostgreSQL's own client prints them.
-fn by_psql(schema: &Schema) -> Rows {
+pub fn by_psql(schema: &Schema) -> Rows {
     let figures: Vec<String> = Figure::ALL.iter().map(|figure| format!("\"{}\"", figure.name())).collect();
     let select = format!(
         "SELECT asset, sensor, window_ns, start_ns, end_ns, count, exact, extras, {} FROM features JOIN series ON id = series",
@@ -108,14 +120,14 @@ fn by_psql(schema: &Schema) -> Rows {
     found.lines().map(row).collect()
 }
 
-fn replay_all(folder: &Path, data: &Path) {
+pub fn replay_all(folder: &Path, data: &Path) {
     for (mapping, recording) in replays(data) {
         run(folder, &["replay", "--mapping", mapping.to_str().unwrap(), recording.to_str().unwrap()], 0);
     }
     replay_whole_records(folder, data);
 }
 
-fn agree_with_the_truth(rows: &Rows, data: &Path) {
+pub fn agree_with_the_truth(rows: &Rows, data: &Path) {
     skab_minutes(rows, data, "valve1_0");
     skab_minutes(rows, data, "other_13");
     pdm_days(rows, data);
