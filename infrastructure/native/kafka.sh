@@ -62,7 +62,8 @@ kafka_configure() {
     )
     if [ ! -f "$dir/data/meta.properties" ]; then
         local id
-        id=$(kafka_java kafka.tools.StorageTool random-uuid)
+        # What it logs goes to standard output too.
+        id=$(kafka_java kafka.tools.StorageTool random-uuid | tail -n 1)
         kafka_java kafka.tools.StorageTool format --standalone -t "$id" -c "$dir/server.properties" \
             --add-scram "SCRAM-SHA-512=[name=mantis,password=$(secret kafka)]" >>"$dir/log" 2>&1 ||
             die "Kafka's folder could not be formatted: $dir/log"

@@ -107,7 +107,8 @@ certificates() {
 }
 
 # When the process began, in clock ticks since the machine's start: with the pid it names a process for good.
-began() { sed -n 's/^.*) //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# A process that has ended and that nobody has asked about yet (Z) is none.
+began() { sed -n 's/^.*) //p' "/proc/$1/stat" 2>/dev/null | sed '/^Z/d' | cut -d' ' -f20; }
 
 # The pid of a server of this stack that runs.
 pid_of() {

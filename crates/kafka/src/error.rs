@@ -44,7 +44,12 @@ impl Error {
     }
 
     pub(crate) fn from_rdkafka(error: &KafkaError, what: impl fmt::Display) -> Self {
-        match error.rdkafka_error_code() {
+        let code = match error {
+            // rdkafka leaves this one out.
+            KafkaError::AdminOp(code) => Some(*code),
+            error => error.rdkafka_error_code(),
+        };
+        match code {
             Some(code) => Self::from_code(Code::from(code), what),
             None => Self::Config(format!("{what}: {error}")),
         }
@@ -199,6 +204,14 @@ mod tests {
     #[test]
     fn a_code_that_this_version_does_not_know_is_tried_again() {
         let error = Error::from_code(Code(9_999), "cannot commit");
+        assert!(matches!(error, Error::Unavailable(_)), "{error}");
+    }
+
+    /// A broker that is starting lets requests of an admin time out.
+    #[test]
+    fn an_admins_request_that_timed_out_is_tried_again() {
+        let timed_out = KafkaError::AdminOp(Native::RD_KAFKA_RESP_ERR__TIMED_OUT.into());
+        let error = Error::from_rdkafka(&timed_out, "cannot make topics");
         assert!(matches!(error, Error::Unavailable(_)), "{error}");
     }
 

@@ -1,6 +1,7 @@
 //! A Kafka of the test's own, beside the stack that runs.
 
 use std::{
+    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
 };
@@ -36,11 +37,15 @@ impl Kafka {
         Ok(kafka)
     }
 
-    /// SIGKILL, as when its machine dies.
+    /// SIGKILL, as when its machine dies; returns when it is gone.
     pub fn kill(&self) {
         let pid = std::fs::read_to_string(self.folder().join("kafka/pid")).unwrap();
         let pid = pid.split(' ').next().unwrap();
         assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+        // Its threads end one after the other, and its port with the last.
+        while TcpStream::connect(&self.brokers).is_ok() {
+            std::thread::yield_now();
+        }
     }
 
     /// Starts it again after a kill.
